@@ -1,0 +1,68 @@
+// swift-tools-version: 6.0
+// SPDX-License-Identifier: Apache-2.0
+import PackageDescription
+
+let strict: [SwiftSetting] = [.unsafeFlags(["-warnings-as-errors"])]
+
+let package = Package(
+    name: "penumbra",
+    products: [
+        .executable(name: "penumbra", targets: ["penumbra"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+    ],
+    targets: [
+        // Layouts shared by module, core, VMM and guests: headers only.
+        .target(name: "CPenumbra", path: "interface", exclude: ["offsets.c"], publicHeadersPath: "penumbra"),
+        // The core's own sources, compiled for Linux and driven by tests over fake memory.
+        .target(name: "CCore", path: "core/Shim", publicHeadersPath: "include"),
+        .target(
+            name: "PenumbraCore", dependencies: ["CPenumbra", "CCore"], path: "core",
+            exclude: ["Shim", "World/Assembly", "build.mk", "lint.allow"], swiftSettings: strict),
+        .testTarget(name: "PenumbraCoreTests", dependencies: ["PenumbraCore"], swiftSettings: strict),
+
+        // User space.
+        .target(name: "CLinux"),
+        .target(name: "PenumbraSystem", dependencies: ["CLinux"], swiftSettings: strict),
+        .systemLibrary(name: "CCompression"),
+        .target(
+            name: "PenumbraVMM", dependencies: ["CPenumbra", "CLinux", "CCompression", "PenumbraSystem"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraVMMTests", dependencies: ["PenumbraVMM", "CCompression"], swiftSettings: strict),
+        .target(name: "PenumbraMachine", dependencies: ["CLinux", "PenumbraSystem"], swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraMachineTests", dependencies: ["PenumbraMachine"], swiftSettings: strict),
+        .executableTarget(
+            name: "penumbra",
+            dependencies: [
+                "CPenumbra", "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraCLITests",
+            dependencies: [
+                "penumbra", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        // Checks the core's disassembly; see docs/core.md.
+        .target(name: "CoreLint", path: "tools/CoreLint", swiftSettings: strict),
+        .executableTarget(
+            name: "core-lint",
+            dependencies: [
+                "CoreLint", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "tools/core-lint", swiftSettings: strict),
+        .testTarget(name: "CoreLintTests", dependencies: ["CoreLint"], swiftSettings: strict),
+        // Drives the built program and machines; see docs/testing.md.
+        .target(name: "PenumbraTestSupport", path: "Tests/PenumbraTestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraGuestTests", dependencies: ["PenumbraTestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraStressTests",
+            dependencies: ["PenumbraTestSupport", "PenumbraMachine", "PenumbraSystem"], exclude: ["Programs"],
+            swiftSettings: strict),
+    ]
+)

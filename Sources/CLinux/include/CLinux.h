@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Linux calls that Swift's Glibc module does not show (it is built without _GNU_SOURCE).
+ * Each is the call of its name, with its manual page's meaning, errno and all.
+ */
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <spawn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int linux_pipe_cloexec(int ends[2]);                                /* pipe2(2), O_CLOEXEC */
+int linux_pidfd_open(pid_t process);                                /* pidfd_open(2) */
+int linux_signalfd(const int *signals, size_t count);               /* blocks them; signalfd(2) */
+int linux_eventfd(void);                                            /* eventfd(2), never waits */
+int linux_power_off(void);                                          /* reboot(2) */
+/* Closes all descriptors from `first` on in the child, after the other actions. */
+int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
+int linux_spawn_chdir(posix_spawn_file_actions_t *actions, const char *path);
+int linux_spawn_set_flags(posix_spawnattr_t *attributes, int own_session);
+int linux_memfd_sealed(const char *name, uint64_t size);            /* memfd_create(2), sealed in its size */
+int linux_ioctl(int descriptor, unsigned long request, void *argument); /* ioctl(2) */
+uint64_t linux_tsc(void);                                           /* the rdtsc instruction */
+
+/* Calls `each` for every shared object of this process that has a path: dl_iterate_phdr(3). */
+void linux_each_library(void (*each)(const char *path, void *context), void *context);
+
+#endif

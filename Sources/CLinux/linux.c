@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int linux_pipe_cloexec(int ends[2])
+{
+	return pipe2(ends, O_CLOEXEC);
+}
+
+int linux_pidfd_open(pid_t process)
+{
+	return (int)syscall(SYS_pidfd_open, process, 0);
+}
+
+int linux_signalfd(const int *signals, size_t count)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < count; i++)
+		sigaddset(&set, signals[i]);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -1;
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int linux_eventfd(void)
+{
+	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+int linux_power_off(void)
+{
+	sync();
+	return reboot(RB_POWER_OFF);
+}
+
+int linux_spawn_chdir(posix_spawn_file_actions_t *actions, const char *path)
+{
+	return posix_spawn_file_actions_addchdir_np(actions, path);
+}
+
+int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first)
+{
+	return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
+
+/* A child with all signals unblocked and at their defaults, out of our process group. */
+int linux_spawn_set_flags(posix_spawnattr_t *attributes, int own_session)
+{
+	short grouping = own_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP;
+	sigset_t set;
+
+	sigemptyset(&set);
+	posix_spawnattr_setsigmask(attributes, &set);
+	sigfillset(&set);
+	posix_spawnattr_setsigdefault(attributes, &set);
+	return posix_spawnattr_setflags(
+		attributes, grouping | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+}
+
+int linux_memfd_sealed(const char *name, uint64_t size)
+{
+	int descriptor = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int error;
+
+	if (descriptor < 0)
+		return -1;
+	if (ftruncate(descriptor, (off_t)size) == 0 &&
+	    fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+		return descriptor;
+	error = errno;
+	close(descriptor);
+	errno = error;
+	return -1;
+}
+
+int linux_ioctl(int descriptor, unsigned long request, void *argument)
+{
+	return ioctl(descriptor, request, argument);
+}
+
+uint64_t linux_tsc(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+struct each_library {
+	void (*each)(const char *path, void *context);
+	void *context;
+};
+
+static int pass_library(struct dl_phdr_info *info, size_t size, void *argument)
+{
+	struct each_library *list = argument;
+
+	(void)size;
+	if (info->dlpi_name[0] == '/')
+		list->each(info->dlpi_name, list->context);
+	return 0;
+}
+
+void linux_each_library(void (*each)(const char *path, void *context), void *context)
+{
+	struct each_library list = { each, context };
+
+	dl_iterate_phdr(pass_library, &list);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import PenumbraSystem
+
+/// The machine's side: serves every port of the machine from one thread, a session on each.
+///
+/// A port without a client polls as hung up for ever. Such ports are left out of poll(2); the
+/// driver sends SIGIO when a client comes (drivers/char/virtio_console.c, send_sigio_to_port),
+/// which a signalfd turns into something to poll for.
+public final class Agent {
+    private let signals: Descriptor
+    private let ports: [AgentPort]
+
+    public init() throws {
+        signal(SIGPIPE, SIG_IGN)
+        signals = try SignalDescriptor.open([SIGIO])
+        ports = try Self.openPorts()
+        guard !ports.isEmpty else {
+            throw MachineError.refused("no virtio port is named penumbra.*: this is no machine of penumbra's")
+        }
+    }
+
+    private static func openPorts() throws -> [AgentPort] {
+        let directory = "/sys/class/virtio-ports"
+        return try Files.list(directory).filter { device in
+            Files.text("\(directory)/\(device)/name")?.hasPrefix("penumbra.") == true
+        }.map { try AgentPort(device: "/dev/\($0)") }
+    }
+
+    public func serve() throws -> Never {
+        while true {
+            for port in ports { port.noticeClient() }
+            var watches = [Watch(signals, POLLIN) { [signals] in _ = try signals.read(atMost: 4096) }]
+            for port in ports { watches += port.watches() }
+            var list = watches.map(\.request)
+            poll(&list, nfds_t(list.count), -1)
+            for (watch, result) in zip(watches, list) where result.revents != 0 { try watch.action() }
+            for port in ports { port.reapAbandoned() }
+        }
+    }
+}
+
+/// A descriptor to wait for and what to do then.
+struct Watch {
+    let request: pollfd
+    let action: () throws -> Void
+
+    init(_ descriptor: Descriptor, _ events: Int32, _ action: @escaping () throws -> Void) {
+        request = pollfd(fd: descriptor.number, events: Int16(events), revents: 0)
+        self.action = action
+    }
+}

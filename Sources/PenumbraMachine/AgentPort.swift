@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLinux
+import Glibc
+import PenumbraSystem
+
+/// One port in the machine and the session that its client has.
+final class AgentPort {
+    /// Programs' output is not read while this much waits for the client.
+    private static let outgoingLimit = 256 << 10
+
+    private let file: Descriptor
+    private var hasClient = false
+    private var greeted = false
+    private var decoder = FrameDecoder()
+    private var outgoing: [UInt8] = []
+    private var program: AgentProgram?
+    private var upload: Upload?
+    /// Killed programs whose end is still to be collected.
+    private var abandoned: [pid_t] = []
+
+    private struct Upload {
+        let file: Descriptor
+        let path: String
+        var temporary: String { path + ".new" }
+    }
+
+    init(device: String) throws {
+        file = try Descriptor(path: device, flags: O_RDWR | O_NONBLOCK)
+        _ = fcntl(file.number, F_SETOWN, getpid())
+        _ = fcntl(file.number, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC)
+    }
+
+    /// Looks whether a client has come to a port that had none.
+    func noticeClient() {
+        guard !hasClient else { return }
+        var state = pollfd(fd: file.number, events: 0, revents: 0)
+        poll(&state, 1, 0)
+        hasClient = state.revents & Int16(POLLHUP) == 0
+    }
+
+    func watches() -> [Watch] {
+        var watches: [Watch] = []
+        if hasClient {
+            let events = POLLIN | (outgoing.isEmpty ? 0 : POLLOUT)
+            watches.append(Watch(file, events) { [self] in try serve() })
+        }
+        if let program {
+            watches += program.watches(takeOutput: outgoing.count < Self.outgoingLimit) {
+                [unowned self] message in
+                // An earlier watch of this round may have ended the program.
+                guard self.program === program else { return }
+                send(message)
+                if case .terminated = message { self.program = nil }
+            }
+        }
+        return watches
+    }
+
+    func reapAbandoned() { abandoned.removeAll { ChildProcess.ended($0) != nil } }
+
+    // MARK: Bytes
+
+    private func serve() throws {
+        do {
+            try flush()
+            guard let bytes = try file.read(atMost: 1 << 16) else { return }
+            guard !bytes.isEmpty else { return clientLeft() }
+            decoder.append(bytes)
+            while let frame = try decoder.next() { try handle(frame) }
+            try flush()
+        } catch let error as ProtocolError {
+            // Without the frames' limits nothing more can be understood; the client sees the silence.
+            send(.failure("\(error)"))
+            decoder = FrameDecoder()
+        } catch is SystemError {
+            // The port's only errors come from a client that left.
+            clientLeft()
+        }
+    }
+
+    private func clientLeft() {
+        endSession()
+        hasClient = false
+        decoder = FrameDecoder()
+    }
+
+    /// Leaves no trace of the session.
+    private func endSession() {
+        if let program {
+            program.kill(SIGKILL)
+            abandoned.append(program.processID)
+        }
+        program = nil
+        if let upload { Files.remove(upload.temporary) }
+        upload = nil
+        outgoing = []
+        greeted = false
+    }
+
+    private func send(_ message: Message) { outgoing += message.frame.bytes }
+
+    private func flush() throws(SystemError) {
+        while !outgoing.isEmpty, let count = try file.write(some: outgoing[...].prefix(1 << 15)) {
+            outgoing.removeFirst(count)
+        }
+    }
+
+    // MARK: Messages
+
+    private func handle(_ frame: Frame) throws {
+        let message: Message
+        do {
+            message = try Message(frame)
+        } catch {
+            // A frame that an earlier client left unfinished was completed with zeros.
+            guard greeted else { return }
+            throw error
+        }
+        if case .hello(_, let nonce) = message { return welcome(nonce) }
+        guard greeted else { return }
+        do {
+            try perform(message)
+        } catch {
+            send(.failure("in the machine: \(error)"))
+        }
+    }
+
+    private func welcome(_ nonce: UInt64) {
+        endSession()
+        greeted = true
+        let module = (Files.text("/run/penumbra/module") ?? "absent").split(whereSeparator: \.isNewline)
+        outgoing += Frame.resynchronization
+        send(
+            .welcome(
+                version: Message.version, nonce: nonce, kernel: Self.kernelRelease(),
+                module: module.joined(separator: " ")))
+    }
+
+    private static func kernelRelease() -> String {
+        String((Files.text("/proc/sys/kernel/osrelease") ?? "unknown").prefix { !$0.isNewline })
+    }
+
+    private func perform(_ message: Message) throws(SystemError) {
+        switch message {
+        case .run(let command): program = try AgentProgram(command)
+        case .input(let bytes): program?.queue(bytes)
+        case .inputEnd: program?.endInput()
+        case .signal(let number): program?.kill(number)
+        case .put(let path, let mode):
+            let flags = O_WRONLY | O_CREAT | O_TRUNC
+            upload = Upload(file: try Descriptor(path: path + ".new", flags: flags, mode: mode), path: path)
+        case .data(let bytes): try upload?.file.write(bytes)
+        case .dataEnd(let mode): try finishUpload(mode)
+        case .get(let path): try sendFile(path)
+        case .powerOff:
+            try retrying("reboot", "the machine") { Int(linux_power_off()) }
+        case .hello, .welcome, .inputTaken, .output, .errorOutput, .terminated, .done, .failure:
+            send(.failure("the agent was sent one of its own messages"))
+        }
+    }
+
+    private func finishUpload(_ mode: UInt32) throws(SystemError) {
+        guard let finished = upload else { return }
+        upload = nil
+        try retrying("fchmod", finished.path) { Int(fchmod(finished.file.number, mode)) }
+        try retrying("rename", finished.path) { Int(rename(finished.temporary, finished.path)) }
+        send(.done)
+    }
+
+    private func sendFile(_ path: String) throws(SystemError) {
+        var information = stat()
+        try retrying("stat", path) { Int(stat(path, &information)) }
+        let bytes = try Files.read(path)
+        for message in Message.chunks(of: bytes, Message.data) { send(message) }
+        send(.dataEnd(mode: UInt32(information.st_mode & 0o7777)))
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// Files and directories by path.
+public enum Files {
+    public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    public static func read(_ path: String) throws(SystemError) -> [UInt8] {
+        let file = try Descriptor(path: path, flags: O_RDONLY)
+        var information = stat()
+        try retrying("stat", path) { Int(fstat(file.number, &information)) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Int(information.st_size) + 1)
+        while let chunk = try file.read(atMost: 1 << 20), !chunk.isEmpty { bytes += chunk }
+        return bytes
+    }
+
+    public static func text(_ path: String) -> String? {
+        (try? read(path)).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Writes the file whole or not at all: under another name first.
+    public static func write(_ bytes: [UInt8], to path: String, mode: mode_t = 0o644) throws(SystemError) {
+        let temporary = path + ".new"
+        let file = try Descriptor(path: temporary, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
+        try file.write(bytes)
+        try retrying("fchmod", temporary) { Int(fchmod(file.number, mode)) }
+        try retrying("rename", path) { Int(rename(temporary, path)) }
+    }
+
+    public static func makeDirectories(_ path: String, mode: mode_t = 0o755) throws(SystemError) {
+        if mkdir(path, mode) == 0 || errno == EEXIST { return }
+        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
+            throw SystemError(call: "mkdir", subject: path, code: errno)
+        }
+        try makeDirectories(String(path[..<slash]), mode: mode)
+        if mkdir(path, mode) != 0 && errno != EEXIST {
+            throw SystemError(call: "mkdir", subject: path, code: errno)
+        }
+    }
+
+    /// Names in a directory, sorted, without "." and ".."; none where it cannot be read.
+    public static func list(_ path: String) -> [String] {
+        guard let directory = opendir(path) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            // d_name ends with a zero byte within the entry (readdir(3)).
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    public static func resolve(_ path: String) -> String? {
+        guard let resolved = realpath(path, nil) else { return nil }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    public static func remove(_ path: String) { unlink(path) }
+
+    /// The first executable file of that name in PATH.
+    public static func program(_ name: String) -> String? {
+        let directories = (environmentVariable("PATH") ?? "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+        return directories.split(separator: ":").map { "\($0)/\(name)" }.first { access($0, X_OK) == 0 }
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLinux
+import CPenumbra
+import Glibc
+import PenumbraSystem
+import Synchronization
+
+/// An address in the guest's physical memory.
+public struct GuestPhysical: Hashable, Comparable, Sendable, CustomStringConvertible {
+    public let value: UInt64
+
+    public init(_ value: UInt64) { self.value = value }
+
+    public init(frame: UInt64) { value = frame << PENUMBRA_PAGE_SHIFT }
+
+    public var frame: UInt64 { value >> PENUMBRA_PAGE_SHIFT }
+    public var description: String { "0x" + String(value, radix: 16) }
+
+    public static func < (left: Self, right: Self) -> Bool { left.value < right.value }
+    public static func + (left: Self, offset: UInt64) -> Self { Self(left.value + offset) }
+}
+
+/// A guest's RAM: a memfd that can neither shrink nor grow, mapped here. Every access is checked
+/// against its size; the guest may change what is read at any time.
+public final class GuestMemory: @unchecked Sendable {
+    /// Sound to share: the mapping lives as long as the object, and its bytes are plain memory
+    /// that another party, the guest, writes anyhow.
+    private let base: UnsafeMutableRawPointer
+    public let size: UInt64
+    let file: Descriptor
+
+    public var frames: UInt64 { size >> PENUMBRA_PAGE_SHIFT }
+
+    /// All of it as the guest's RAM, from frame 0 on.
+    var region: penumbra_region {
+        penumbra_region(
+            fd: file.number, flags: 0, offset: 0, first_frame: 0, frame_count: UInt32(frames),
+            reserved: (0, 0))
+    }
+
+    /// `size` is a multiple of the page size and not zero.
+    public init(size: UInt64) throws(VMMError) {
+        precondition(size > 0 && size % UInt64(PENUMBRA_PAGE_SIZE) == 0)
+        let wanted = "\(size >> 20) MiB of guest memory"
+        do throws(SystemError) {
+            let file = Descriptor(
+                adopting: Int32(
+                    try retrying("memfd_create", wanted) { Int(linux_memfd_sealed("penumbra-guest", size)) }))
+            let base = mmap(nil, Int(size), PROT_READ | PROT_WRITE, MAP_SHARED, file.number, 0)
+            guard let base, base != MAP_FAILED else {
+                throw SystemError(call: "mmap", subject: wanted, code: errno)
+            }
+            (self.file, self.base, self.size) = (file, base, size)
+        } catch { throw VMMError(error, wanted: wanted) }
+    }
+
+    deinit { munmap(base, Int(size)) }
+
+    private func pointer(_ address: GuestPhysical, _ count: Int) throws(VMMError) -> UnsafeMutableRawPointer {
+        guard UInt64(count) <= size, address.value <= size - UInt64(count) else {
+            throw .outsideMemory(address: address.value, count: count)
+        }
+        return base + Int(address.value)
+    }
+
+    public func write(_ bytes: ArraySlice<UInt8>, at address: GuestPhysical) throws(VMMError) {
+        let target = try pointer(address, bytes.count)
+        bytes.withUnsafeBytes { source in
+            if let start = source.baseAddress { target.copyMemory(from: start, byteCount: source.count) }
+        }
+    }
+
+    public func read(_ count: Int, at address: GuestPhysical) throws(VMMError) -> [UInt8] {
+        [UInt8](UnsafeRawBufferPointer(start: try pointer(address, count), count: count))
+    }
+
+    public func store(_ value: UInt64, at address: GuestPhysical) throws(VMMError) {
+        // Little-endian, as this host is: PENUMBRA runs on x86-64 only.
+        try pointer(address, 8).storeBytes(of: value, as: UInt64.self)
+    }
+
+    public func load(at address: GuestPhysical) throws(VMMError) -> UInt64 {
+        try UnsafeRawPointer(pointer(address, 8)).loadUnaligned(as: UInt64.self)
+    }
+
+    // MARK: What both sides write at the same time
+
+    /// A number of a shared ring, by one access that no other of ours is moved across.
+    func loadShared(at address: GuestPhysical) throws(VMMError) -> UInt32 {
+        try shared(address).pointee.load(ordering: .sequentiallyConsistent)
+    }
+
+    func storeShared(_ value: UInt32, at address: GuestPhysical) throws(VMMError) {
+        try shared(address).pointee.store(value, ordering: .sequentiallyConsistent)
+    }
+
+    private func shared(_ address: GuestPhysical) throws(VMMError) -> UnsafeMutablePointer<Atomic<UInt32>> {
+        // The mapping begins at a page: what is aligned in the guest is aligned here. An atomic
+        // number has the size and the layout of the number.
+        precondition(address.value % 4 == 0)
+        return try pointer(address, 4).assumingMemoryBound(to: Atomic<UInt32>.self)
+    }
+}

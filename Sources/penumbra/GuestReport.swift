@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import CPenumbra
+import PenumbraMachine
+import PenumbraSystem
+import PenumbraVMM
+
+/// Tells the user how a guest ended, for the verbs that run one.
+struct GuestReport {
+    let device: Device
+    let timeout: Double?
+    /// In a machine there are neither symbols nor tools: the penumbra outside looks.
+    let explainsCoreBugs: Bool
+
+    func status(of outcome: GuestOutcome) throws -> Int32 {
+        switch outcome {
+        case .exited(let status): return Int32(status)
+        case .reboot: return ExitStatus.rebooted
+        case .panicked:
+            Output.note("the guest panicked")
+            return ExitStatus.guestPanicked
+        case .left:
+            Output.note("left the guest, which ended it")
+            return ExitStatus.killed
+        case .interrupted(let signal): return ExitStatus.interrupted(by: signal)
+        case .timedOut:
+            Output.note("the guest ran longer than \(timeout ?? 0) s")
+            return ExitStatus.timedOut
+        case .crashed(let report):
+            Output.note("\(report)")
+            return try explain(report)
+        }
+    }
+
+    private func explain(_ report: CrashReport) throws -> Int32 {
+        switch report.culprit {
+        case .guest: return ExitStatus.guestCrashed
+        case .host: return ExitStatus.hostFailed
+        case .user: return ExitStatus.killed
+        case .core:
+            let location = CoreLocation(buildID: BuildID(try device.info()), address: report.rip)
+            Output.note(location.announcement)
+            if explainsCoreBugs { Output.note(location.explanation(Installation())) }
+            return ExitStatus.coreBug
+        }
+    }
+
+    static func printCounters(_ counters: penumbra_counters) {
+        for (name, value) in CounterList.named(counters) where value != 0 {
+            Output.note("counter \(name) \(value)")
+        }
+    }
+
+    /// Runs a verb's work; an error becomes one line and its own exit status.
+    static func exit(with work: () throws -> Int32) throws -> Never {
+        let status: Int32
+        do { status = try work() } catch let code as ExitCode {
+            throw code
+        } catch {
+            Output.note("\(error)")
+            throw ExitCode(ExitStatus.failed)
+        }
+        throw ExitCode(status)
+    }
+}
+
+/// Runs a verb of this program in a machine, on files from out here.
+struct RemoteGuest {
+    let connection: Connection
+    let verb: String
+    /// Options before the files, each one word, for the penumbra in the machine.
+    let options: [String]
+    /// The guest takes what is typed: a terminal is made raw, and the penumbra in the machine told so.
+    let isInteractive: Bool
+
+    /// Descriptors for the files, from here on.
+    private static let firstDescriptor = 3
+
+    /// Each of `files` is an option's prefix, such as "--kernel=" or nothing, and a file's content.
+    /// The files are gone from the machine as soon as they are open.
+    func run(_ files: [(prefix: String, content: [UInt8])]) throws -> Int32 {
+        var words: [String] = []
+        var script = ""
+        for (index, file) in files.enumerated() {
+            let path = "/run/penumbra/guest.\(UInt64.random(in: .min ... .max))"
+            try connection.put(file.content, to: path)
+            let number = Self.firstDescriptor + index
+            script += "exec \(number)<\(path) && rm \(path) && "
+            words.append("\(file.prefix)/proc/self/fd/\(number)")
+        }
+        script += "exec penumbra \(verb) --here \"$@\""
+        let command = ["/bin/sh", "-c", script, "sh"] + options + words
+        guard isInteractive else { return try run(Command(command)) }
+        // Not before: while files are copied, Control-C is for us.
+        return try RawTerminal.during { try run(Command(command + ($0 ? ["--typed"] : []))) }
+    }
+
+    private func run(_ command: Command) throws -> Int32 {
+        var errors: [UInt8] = []
+        let status = try RemoteProgram.run(command, on: connection) { errors += $0 }
+        if status == ExitStatus.coreBug,
+            let location = CoreLocation(in: String(decoding: errors, as: UTF8.self))
+        {
+            Output.note(location.explanation(Installation()))
+        }
+        return status
+    }
+}

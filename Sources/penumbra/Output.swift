@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+import PenumbraMachine
+import PenumbraSystem
+
+/// The process's own streams.
+enum Output {
+    static let standard = Descriptor(adopting: 1)
+    static let error = Descriptor(adopting: 2)
+
+    /// A line of progress or complaint: to standard error, so that standard output carries results only.
+    static func note(_ text: String) { try? error.write(Array("penumbra: \(text)\n".utf8)) }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import PenumbraTestSupport
+import Testing
+
+/// Every micro-guest, on every kind of host: ends as its head says, leaves nothing behind, and
+/// the host's log stays clean.
+@Suite(.serialized)
+struct MicroGuestTests {
+    static let kinds = [
+        MachineKind(testDescription: "Linux 6.1, debug core"),
+        MachineKind(testDescription: "Linux 6.12, debug core", kernel: "6.12"),
+        MachineKind(
+            testDescription: "Linux 6.1 cloud, release core, pti=on", kernel: "6.1-cloud", core: "release",
+            commandLine: "pti=on"),
+        MachineKind(testDescription: "Linux 6.1, release core, 1 CPU", core: "release", cpus: 1),
+        MachineKind(
+            testDescription: "Linux 6.12, release core, bzImage: KASLR and LA57, pti=on", kernel: "6.12",
+            core: "release", boot: "bzimage", commandLine: "pti=on"),
+    ]
+
+    @Test("Micro-guests end as their heads say", arguments: kinds)
+    func guests(_ kind: MachineKind) throws {
+        let machine = try TestMachine(kind)
+        for guest in try Guest.all() where kind.isDebug || !guest.needsDebug {
+            // The watchdog needs another CPU to notice a stuck one; bench and spin60 are no tests.
+            if guest.name == "plant-loop" && kind.cpus == 1 || guest.name == "bench" || guest.name == "spin60"
+            {
+                continue
+            }
+            for restricted in [false, true] {
+                if let wrong = try guest.run(on: machine, debugCore: kind.isDebug, restricted: restricted) {
+                    Issue.record("\(wrong)")
+                }
+            }
+        }
+        #expect(try machine.leaks() == "")
+        #expect(try machine.complaints() == "")
+        let unloaded = try machine.shell("rmmod penumbra && echo unloaded")
+        #expect(unloaded.output == "unloaded\n", "\(unloaded.errors)")
+    }
+
+    @Test("A guest's head is read as it is written")
+    func heads() throws {
+        let guest = try Guest(named: "x", head: "// Expect: crash core-trap\n// Needs: debug, cpus=3\n")
+        #expect(guest.expectation == .crash("core-trap"))
+        #expect(guest.needsDebug && guest.options == ["--cpus=3"])
+        #expect(throws: Guest.Malformed.self) { try Guest(named: "x", head: "// Expect: luck\n") }
+        #expect(throws: Guest.Malformed.self) {
+            try Guest(named: "x", head: "// Expect: exit 0\n// Needs: luck\n")
+        }
+        #expect(try Guest.all().count > 40)
+    }
+
+    @Test("A guest that ends otherwise than expected is seen")
+    func judges() throws {
+        let guest = try Guest(named: "x", head: "// Expect: exit 0\n")
+        #expect(guest.judge(Finished(status: 1, output: "FAIL: no", errors: "")) != nil)
+        let crash = try Guest(named: "x", head: "// Expect: crash bad-iret\n")
+        #expect(
+            crash.judge(Finished(status: 70, output: "", errors: "penumbra: crash: bad-stack at 0x0")) != nil)
+        #expect(
+            crash.judge(Finished(status: 70, output: "", errors: "penumbra: crash: bad-iret at 0x0")) == nil)
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import PenumbraMachine
+import PenumbraSystem
+import PenumbraTestSupport
+
+/// QEMU's monitor of a machine: line by line JSON over a socket (docs/interop/qmp-spec in QEMU).
+final class Monitor {
+    struct Failure: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    private let socket: UnsafeMutablePointer<FILE>
+
+    init(of machine: TestMachine) throws {
+        let path = try StateDirectory(name: machine.name).file("qmp")
+        let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0, Self.connect(descriptor, to: path), let file = fdopen(descriptor, "r+") else {
+            throw Failure(description: "no connection to \(path): \(String(cString: strerror(errno)))")
+        }
+        socket = file
+        _ = try readLine()
+        try execute("qmp_capabilities")
+    }
+
+    deinit { fclose(socket) }
+
+    private static func connect(_ descriptor: Int32, to path: String) -> Bool {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let fits = withUnsafeMutableBytes(of: &address.sun_path) { buffer in
+            guard path.utf8.count < buffer.count else { return false }
+            buffer.copyBytes(from: path.utf8)
+            return true
+        }
+        return fits
+            && withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+                }
+            }
+    }
+
+    private func readLine() throws -> String {
+        var line: UnsafeMutablePointer<CChar>?
+        var size = 0
+        defer { free(line) }
+        guard getline(&line, &size, socket) > 0, let line else {
+            throw Failure(description: "QEMU's monitor closed the connection")
+        }
+        return String(cString: line)
+    }
+
+    /// Sends a command and waits for its answer; events that come between are nobody's.
+    func execute(_ command: String) throws {
+        fputs("{\"execute\": \"\(command)\"}\n", socket)
+        fflush(socket)
+        while true {
+            let answer = try readLine()
+            if answer.contains("\"return\"") { return }
+            if answer.contains("\"error\"") { throw Failure(description: "\(command): \(answer)") }
+        }
+    }
+
+    /// Non-maskable interrupts to CPU 0, as fast as the monitor takes them; how many.
+    func injectNMIs(seconds: Double) throws -> Int {
+        let end = monotonicSeconds() + seconds
+        var count = 0
+        while monotonicSeconds() < end {
+            try execute("inject-nmi")
+            count += 1
+        }
+        return count
+    }
+}

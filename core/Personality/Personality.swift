@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//
+// The seam between the core's machinery and a guest interface. The machinery (vCPU, shadow
+// memory, events, time) knows no ABI; a personality says what an entry means in its own.
+// It is a generic parameter, so each gets its own specialised code and costs no indirection.
+//
+//      entry.S ─► World/Entries.swift ─► Personality ─► VirtualCPU, Memory ─► back
+//
+// Common to all personalities, and therefore not here: frames on the guest kernel's stack
+// (VirtualCPU/Injection.swift), the gates, the event bytes of vcpu_info, and direct
+// switching in assembly, which a personality turns on by `refreshFastPaths`.
+
+protocol Personality {
+    /// Policy of the VM's shadow memory.
+    static var memoryPolicy: MemoryPolicy { get }
+
+    /// `syscall` in guest kernel mode. The frame's RAX holds the number; RIP is past it.
+    static func hypercall(_ vcpu: VCPU) -> Continuation
+
+    /// An exception of the guest's that the machinery neither resolved nor emulated. The
+    /// personality may take it (an ABI's own forced emulation); nil: inject it.
+    static func exception(_ vcpu: VCPU, vector: UInt64, error: UInt64) -> Continuation?
+
+    /// What `in` reads, zero-extended to eight bytes.
+    static func readPort(_ port: UInt16) -> UInt64
+
+    /// A model register that the machinery does not know; nil: the guest gets #GP(0).
+    static func readModelRegister(_ vcpu: VCPU, _ register: UInt32) -> UInt64?
+
+    /// The deadline has passed.
+    static func timerExpired(_ vcpu: VCPU)
+
+    /// Ports bound to this vCPU were posted: make pending bits of them.
+    static func drainPosted(_ vcpu: VCPU)
+
+    /// The VMM answered the request that this vCPU waited for.
+    static func answered(_ vcpu: VCPU, _ result: UInt64)
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//
+// Attention: what others want of a vCPU, a byte each (interface/penumbra/vcpu.h), looked at
+// last before every return to the guest. A raiser stores its news, then the byte, fences,
+// and kicks the vCPU if it is in guest mode; so what is stored after our look here makes
+// the guest exit at its first instruction.
+
+import CPenumbra
+
+enum Attention<P: Personality> {
+    static func serve(_ vcpu: VCPU) -> Continuation {
+        if vcpu.takeAttention(PENUMBRA_ATTENTION_START) { return vcpu.start(P.self) }
+        // NMIs and machine checks that came in ring 0 are the module's to send again.
+        if vcpu.hasAttention(PENUMBRA_ATTENTION_NMI) || vcpu.hasAttention(PENUMBRA_ATTENTION_MCE) {
+            return vcpu.leave(PENUMBRA_EXIT_SLICE)
+        }
+        _ = vcpu.takeAttention(PENUMBRA_ATTENTION_FLUSH)
+        _ = vcpu.takeAttention(PENUMBRA_ATTENTION_EVENT)
+        if vcpu.takeAttention(PENUMBRA_ATTENTION_DONE) { answer(vcpu) }
+        if vcpu.takeAttention(PENUMBRA_ATTENTION_POSTED) { P.drainPosted(vcpu) }
+        if vcpu.takeAttention(PENUMBRA_ATTENTION_TIMER), !timer(vcpu) {
+            vcpu.raiseAttention(PENUMBRA_ATTENTION_EVENT)  // the rest of this look is still due
+            return vcpu.leave(PENUMBRA_EXIT_TIMER)
+        }
+        return vcpu.state.pointee.isHalted ? vcpu.halt() : vcpu.finishWithEvents()
+    }
+
+    /// False: the module's timer was early and must be armed again.
+    private static func timer(_ vcpu: VCPU) -> Bool {
+        if vcpu.takeExpiredDeadline() {
+            P.timerExpired(vcpu)
+            return true
+        }
+        if vcpu.needsArming && vcpu.state.pointee.isHalted { return true }  // halting arms it
+        return !vcpu.needsArming
+    }
+
+    /// The VMM may write to the run page at any time: the result is read once.
+    private static func answer(_ vcpu: VCPU) {
+        guard vcpu.state.pointee.awaitsAnswer else { return }
+        vcpu.state.pointee.awaitsAnswer = false
+        P.answered(vcpu, vcpu.run.pointee.result)
+    }
+}
+
+extension VCPU {
+    /// Sleeps until an event can be delivered. Unmasks events, as `sti; hlt` would.
+    func halt() -> Continuation {
+        guard state.pointee.info != 0 else { return leave(PENUMBRA_EXIT_HALT) }
+        setEventsMasked(false)
+        state.pointee.isHalted = true
+        if eventsPending && state.pointee.eventCallback != 0 { return finishWithEvents() }
+        return leave(PENUMBRA_EXIT_HALT)
+    }
+
+    /// First entry: registers that the VMM (vCPU 0) or the guest chose, all checked here.
+    func start<P: Personality>(_ personality: P.Type) -> Continuation {
+        let start = page.pointee.start
+        guard isGuestAddress(GuestVirtual(start.rip)), start.info_address & 63 == 0,
+            start.root_frame < UInt64(vmPage.pointee.total_frames)
+        else { return kill(PENUMBRA_CRASH_BAD_START) }
+        let memory = memory
+        if id == 0 { memory.setPolicy(P.memoryPolicy) }
+        let info = GuestPhysical(start.info_address)
+        guard let infoFrame = memory.frame(numbered: info.frameNumber) else {
+            return kill(PENUMBRA_CRASH_BAD_START)
+        }
+        switch memory.claimForCore(infoFrame) {
+        case .done: break
+        case .refused, .guestFault, .notCanonical: return kill(PENUMBRA_CRASH_BAD_START)
+        case let status: return leave(for: status, redo: .attention(PENUMBRA_ATTENTION_START))
+        }
+        guard let address = memory.coreAddress(of: info) else { return kill(PENUMBRA_CRASH_BAD_START) }
+        switch loadRoots(kernel: start.root_frame, user: 0) {
+        case .done: break
+        case .refused, .guestFault, .notCanonical: return kill(PENUMBRA_CRASH_BAD_START)
+        case let status: return leave(for: status, redo: .attention(PENUMBRA_ATTENTION_START))
+        }
+        state.pointee.infoAddress = start.info_address
+        state.pointee.info = address
+        setEventsMasked(true)
+        publishClock()
+        frame.clear()
+        frame.vector = UInt64(PENUMBRA_VECTOR_START)
+        frame.rip = start.rip
+        frame.rsp = start.rsp
+        frame.rsi = start.rsi
+        frame.rdi = start.rdi
+        frame.cs = UInt64(PENUMBRA_SEL_GUEST_CS)
+        frame.ss = UInt64(PENUMBRA_SEL_GUEST_SS)
+        frame.rflags = UInt64(PENUMBRA_RFLAGS_FIXED)
+        refreshFastPaths()
+        return finish()
+    }
+
+    /// Makes these guest frames the kernel's and the user's root; user 0: none.
+    func loadRoots(kernel: UInt64, user: UInt64) -> MemoryStatus {
+        guard kernel < UInt64(vmPage.pointee.total_frames), user < UInt64(vmPage.pointee.total_frames)
+        else { return .refused }
+        let memory = memory
+        let kernelStatus = memory.loadRoot(GuestFrame(UInt32(kernel)), mode: .kernel)
+        guard case .done = kernelStatus else { return kernelStatus }
+        if user == 0 {
+            memory.unloadRoot(mode: .user)
+        } else {
+            let userStatus = memory.loadRoot(GuestFrame(UInt32(user)), mode: .user)
+            guard case .done = userStatus else { return userStatus }
+        }
+        page.pointee.cr3_kernel = rootRegister(.kernel)
+        page.pointee.cr3_user = user == 0 ? 0 : rootRegister(.user)
+        count(PENUMBRA_COUNTER_root_loads)
+        refreshFastPaths()
+        return .done
+    }
+
+    private func rootRegister(_ mode: GuestMode) -> UInt64 {
+        guard let root = memory.rootAddress(mode: mode) else { return vmPage.pointee.core_root }
+        return root.value
+    }
+}

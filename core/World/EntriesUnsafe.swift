@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//
+// What assembly calls (World/Assembly/entry.S). The pointer is the vCPU page that the entry
+// came through, valid by construction: it is where TSS.RSP0 and KERNEL_GS_BASE point.
+
+import CPenumbra
+
+/// The personality of this image's VMs. A second one is a second instantiation, chosen here
+/// by `vmPage.personality`.
+typealias ActivePersonality = TestPersonality
+
+/// `syscall` in guest kernel mode: a hypercall.
+@c(core_hypercall)
+public func coreHypercall(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
+    let vcpu = VCPU(page)
+    vcpu.state.pointee.repeatedFaults = 0
+    vcpu.count(PENUMBRA_COUNTER_hypercalls)
+    #if PENUMBRA_DEBUG
+        DebugLog.line("hypercall", vcpu.frame.rax, vcpu.frame.rdi, vcpu.frame.rip)
+    #endif
+    return checked(ActivePersonality.hypercall(vcpu), vcpu)
+}
+
+/// `syscall` of guest user that assembly did not deliver itself, or of 32-bit code.
+@c(core_syscall)
+public func coreSyscall(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
+    let vcpu = VCPU(page)
+    vcpu.state.pointee.repeatedFaults = 0
+    return checked(vcpu.deliverSystemCall(), vcpu)
+}
+
+/// An exception raised in ring 3.
+@c(core_exception)
+public func coreException(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
+    let vcpu = VCPU(page)
+    return checked(Exceptions<ActivePersonality>.handle(vcpu), vcpu)
+}
+
+/// iretq refused the guest's context.
+@c(core_iret_fault)
+public func coreIretFault(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
+    let vcpu = VCPU(page)
+    return checked(vcpu.returnFaulted(), vcpu)
+}
+
+/// Someone wants this vCPU's attention before it returns to its guest.
+@c(core_attention)
+public func coreAttention(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
+    let vcpu = VCPU(page)
+    return checked(Attention<ActivePersonality>.serve(vcpu), vcpu)
+}
+
+#if PENUMBRA_DEBUG
+    /// In a debug core the whole shadow state is checked after every entry.
+    private func checked(_ continuation: Continuation, _ vcpu: VCPU) -> UInt32 {
+        if vmPage.pointee.flags & UInt32(PENUMBRA_VM_DEBUG) != 0, let broken = vcpu.memory.check() {
+            DebugLog.line("invariant", broken.invariant.rawValue, UInt64(broken.subject), UInt64(broken.slot))
+            let subject = UInt64(broken.subject) << 16 | UInt64(broken.slot)
+            return vcpu.kill(PENUMBRA_CRASH_INVARIANT, detail: broken.invariant.rawValue << 56 | subject)
+                .rawValue
+        }
+        return continuation.rawValue
+    }
+#else
+    @inline(__always)
+    private func checked(_ continuation: Continuation, _ vcpu: VCPU) -> UInt32 { continuation.rawValue }
+#endif

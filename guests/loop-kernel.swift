@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest kernel loops for ever, events unmasked.
+// Expect: timeout
+import CKit
+
+@_cdecl("guest_main")
+func guestMain() {
+    Events.setMask(false)
+    while true {
+        kit_pause()
+    }
+}

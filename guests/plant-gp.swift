@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// A bug planted in the core: the core loads from an address that is not canonical.
+// The VM ends with the reason; the host and other VMs don't notice.
+// Expect: crash core-gp
+// Needs: debug
+import CKit
+
+@_cdecl("guest_main")
+func guestMain() {
+    hypercall(PTEST_PLANT, UInt64(PTEST_PLANT_GP))
+    check(false, "the core survived")
+}
