@@ -20,11 +20,21 @@ public final class Agent {
         }
     }
 
+    /// The kernel learns the ports' names by messages that may come after the driver is loaded,
+    /// so a missing one is waited for.
     private static func openPorts() throws -> [AgentPort] {
+        let deadline = monotonicSeconds() + 10
+        while namedPorts().count < StateDirectory.portCount && monotonicSeconds() < deadline {
+            usleep(10_000)
+        }
+        return try namedPorts().map { try AgentPort(device: "/dev/\($0)") }
+    }
+
+    private static func namedPorts() -> [String] {
         let directory = "/sys/class/virtio-ports"
-        return try Files.list(directory).filter { device in
+        return Files.list(directory).filter { device in
             Files.text("\(directory)/\(device)/name")?.hasPrefix("penumbra.") == true
-        }.map { try AgentPort(device: "/dev/\($0)") }
+        }
     }
 
     public func serve() throws -> Never {

@@ -24,7 +24,7 @@
 #define PTEST_SET_CALLBACK 3     /* (PTEST_CALLBACK_*, address) */
 #define PTEST_SET_KERNEL_STACK 4 /* (rsp) */
 #define PTEST_SET_ROOTS 5        /* (kernel root frame, user root frame or 0): flushes both */
-#define PTEST_UPDATE 6           /* (pointer to {address, value} pairs, count, pointer to u32 done or 0) */
+#define PTEST_UPDATE 6           /* (pointer to {address, value} pairs, count, pointer to u32 done or 0, 0 in R10) */
 #define PTEST_UPDATE_VA 7        /* (linear address, value, PTEST_FLUSH_* or 0) of its level-1 entry */
 #define PTEST_FLUSH 8            /* (PTEST_FLUSH_*, linear address) */
 #define PTEST_HALT 9             /* () unmask events and sleep until one is pending */
