@@ -40,7 +40,7 @@ func everywhere() {
         let address = addresses[index]
         probe(kit_probe_load, address).faults(address, 0, "kernel load")
         probe(kit_probe_store, address).faults(address, Fault.write, "kernel store")
-        probe(kit_probe_exchange, address).faults(address, Fault.write, "kernel xchg")
+        probe(kit_probe_exchange, address).faultsLocked(address, 0, "kernel xchg")
         probe(kit_probe_jump, address).fetchFaults(address, Fault.fetch, "kernel fetch")
         userProbe(kit_probe_load, address).faults(address, Fault.user, "user load")
         userProbe(kit_probe_store, address).faults(address, Fault.user | Fault.write, "user store")

@@ -44,7 +44,7 @@ struct Case {
     func isAbsent() {
         run(kit_probe_load, address).faults(address, bit, "load, absent")
         run(kit_probe_store, address + 16, 5).faults(address + 16, bit | Fault.write, "store, absent")
-        run(kit_probe_exchange, address, 5).faults(address, bit | Fault.write, "xchg, absent")
+        run(kit_probe_exchange, address, 5).faultsLocked(address, bit, "xchg, absent")
         run(kit_probe_jump, address + 8).fetchFaults(address + 8, bit | Fault.fetch, "fetch, absent")
     }
 

@@ -125,6 +125,12 @@ struct Probe {
         equal(trap.cr2, address, message)
     }
 
+    /// A page fault on `address`, where nothing is present, by a locked instruction. The processor
+    /// reports a write; QEMU's TCG with one CPU loads first and reports that.
+    func faultsLocked(_ address: UInt64, _ error: UInt64, _ message: StaticString) {
+        faults(address, error | trap.error & Fault.write, message)
+    }
+
     /// A page fault on the fetch from `address`.
     func fetchFaults(_ address: UInt64, _ error: UInt64, _ message: StaticString) {
         if trap.taken != 1 || trap.vector != 14 || trap.error != error || trap.rip != address {
