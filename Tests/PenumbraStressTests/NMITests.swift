@@ -27,7 +27,8 @@ extension StressTests {
                 command: "taskset 1 penumbra guest /tmp/spin60.elf \(options) --cmdline=\(Scale.seconds)"),
             Job(
                 name: "storm",
-                command: "taskset 1 penumbra guest /tmp/syscall-storm.elf \(options) --timeout=\(Scale.seconds)",
+                command:
+                    "taskset 1 penumbra guest /tmp/syscall-storm.elf \(options) --timeout=\(Scale.seconds)",
                 status: 124),
             Job(
                 name: "rounds",

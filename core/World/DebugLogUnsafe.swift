@@ -4,7 +4,7 @@
 // A release core has neither the text nor the instruction.
 
 #if PENUMBRA_DEBUG
-        enum DebugLog {
+    enum DebugLog {
         static func write(_ text: StaticString) {
             var index = 0
             while index < text.utf8CodeUnitCount {
