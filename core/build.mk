@@ -9,12 +9,14 @@ CORE_HEADERS := $(wildcard interface/penumbra/*.h core/Shim/include/*.h) \
 	interface/penumbra/module.modulemap core/Shim/include/module.modulemap
 CORE_SCRIPT := core/World/Assembly/core.lds
 
-# Why each: DESIGN's measurements, docs/core.md. No red zone, no SSE or x87 (checked by
+# Why each: DESIGN's measurements, docs/core.md. No merging of what two personalities
+# instantiate alike (it would call by pointer), no red zone, no SSE or x87 (checked by
 # core-lint), no allocation, no position-independent code, retpolines, no jump tables.
 CORE_SWIFT_FLAGS := -target x86_64-unknown-none-elf -enable-experimental-feature Embedded -wmo \
 	-parse-as-library -Osize -g -warnings-as-errors -swift-version 6 -module-name PenumbraCore \
 	-Xcc -mno-red-zone -Xcc -mno-mmx -Xcc -mno-sse -Xcc -fno-pic -Xcc -ffreestanding \
 	-Xcc -mretpoline-external-thunk -Xllvm -min-jump-table-entries=1000 \
+	-Xfrontend -disable-llvm-merge-functions-pass \
 	-Xfrontend -function-sections -Xfrontend -disable-stack-protector -Xfrontend -no-allocations \
 	-I interface/penumbra -I core/Shim/include -Xcc -Iinterface
 CORE_ASFLAGS := -target x86_64-unknown-none-elf -g -I interface

@@ -204,7 +204,8 @@ static int check_create_vm(const struct penumbra_create_vm *args)
 		return -EINVAL;
 	if (args->flags & PENUMBRA_CREATE_DEBUG && !image_is_debug())
 		return -EOPNOTSUPP;
-	if (args->personality != PENUMBRA_PERSONALITY_TEST)
+	if (args->personality != PENUMBRA_PERSONALITY_TEST &&
+	    args->personality != PENUMBRA_PERSONALITY_XEN_PV)
 		return -EINVAL;
 	if (!args->ram_frames || args->ram_frames > PENUMBRA_MAX_FRAMES ||
 	    args->special_frames > PENUMBRA_MAX_SPECIAL_FRAMES ||

@@ -56,6 +56,7 @@ struct penumbra_vm_region {
 };
 
 #define PENUMBRA_MAX_REGIONS 16
+#define LDT_PAGES 16 /* 8192 descriptors, the hardware's limit */
 
 struct penumbra_vm_host {
 	struct mm_struct *mm; /* the creator; nobody else may use the VM */
@@ -102,6 +103,7 @@ struct penumbra_vcpu_host {
 	struct page *stack[PENUMBRA_VCPU_STACK_SIZE / PAGE_SIZE];
 	struct page *ist[PENUMBRA_IST_COUNT];
 	struct page *state[PENUMBRA_VCPU_STATE_SIZE / PAGE_SIZE];
+	struct page *ldt[LDT_PAGES];
 	u64 *bridge, *bridge_la57; /* top-level table, and what hangs under its last entry */
 
 	struct fpu_guest fpu;

@@ -162,6 +162,9 @@ static int map_stride(struct penumbra_vcpu_host *vcpu, u64 base)
 	for (i = 0; i < ARRAY_SIZE(vcpu->state) && !error; i++)
 		error = map_new_page(vm, base + PENUMBRA_VCPU_STATE + i * PAGE_SIZE,
 				     &vcpu->state[i], PENUMBRA_FULL_VIEW);
+	for (i = 0; i < ARRAY_SIZE(vcpu->ldt) && !error; i++)
+		error = map_new_page(vm, base + PENUMBRA_VCPU_LDT + i * PAGE_SIZE, &vcpu->ldt[i],
+				     PENUMBRA_BOTH_VIEWS);
 	if (error)
 		return error;
 	vcpu->run = (struct penumbra_run *)get_zeroed_page(GFP_VCPU);
@@ -290,6 +293,7 @@ void penumbra_vcpu_destroy(struct penumbra_vcpu_host *vcpu)
 	free_pages_of(vcpu->ist, ARRAY_SIZE(vcpu->ist));
 	free_pages_of(vcpu->stack, ARRAY_SIZE(vcpu->stack));
 	free_pages_of(vcpu->state, ARRAY_SIZE(vcpu->state));
+	free_pages_of(vcpu->ldt, ARRAY_SIZE(vcpu->ldt));
 	kfree(vcpu);
 	atomic_long_dec(&penumbra_vcpus);
 }

@@ -8,7 +8,7 @@ struct Penumbra: ParsableCommand {
         commandName: "penumbra",
         abstract: "Runs VMs in ring 3, without hardware virtualization.",
         subcommands: [
-            GuestCommand.self, MachineCommand.self, DoctorCommand.self, InfoCommand.self,
+            BootCommand.self, GuestCommand.self, MachineCommand.self, DoctorCommand.self, InfoCommand.self,
             VersionCommand.self, MachineAgentCommand.self,
         ])
 

@@ -262,24 +262,59 @@ private struct Domain {
 }
 
 @Suite struct XenSpecialFramesTests {
-    @Test(arguments: [UInt32(256), 4097]) func theirContentAndRegionsAreThoseOfTheInterface(_ ram: UInt32)
-        throws
-    {
+    /// Frames of memory whose map needs one level-1 table, and more than one; not all of the last used.
+    private static let sizes: [UInt32] = [256, 512 * 512 + 513]
+
+    @Test(arguments: sizes) func theRegionsAreThoseOfTheInterface(_ ram: UInt32) throws {
         let special = try XenSpecialFrames(ramFrames: ram)
+        let map = xenpv_m2p_frame(ram)
         #expect(special.sharedInfo == GuestPhysical(frame: UInt64(ram)))
+        let regions = special.regions
+        #expect(regions.map(\.first_frame) == [ram, map])
+        #expect(regions.map(\.frame_count) == [map - ram, (ram + 511) / 512])
+        #expect(regions.map(\.flags) == [0, 1])
+        #expect(regions.map(\.offset) == [0, UInt64(map - ram) << 12])
+        #expect(regions.reduce(0) { $0 + $1.frame_count } == xenpv_special_frames(ram))
+        #expect(special.memory.frames == UInt64(xenpv_special_frames(ram)))
+    }
+
+    @Test func eventsAreMaskedAndTheRestIsZero() throws {
+        let special = try XenSpecialFrames(ramFrames: 256)
         for cpu in 0..<UInt64(32) {
             #expect(try special.memory.load(at: GuestPhysical(cpu * 64)) == 0x100)
         }
         #expect(try special.memory.read(65 * 4096 - 2048, at: GuestPhysical(2048)).allSatisfy { $0 == 0 })
-        for frame in 0..<UInt64(ram) {
-            #expect(try special.memory.load(at: GuestPhysical(65 * 4096 + frame * 8)) == frame)
+    }
+
+    /// Walks the tables from the top of their slot, as the core does.
+    @Test(arguments: sizes) func theMapIsTheIdentityAndReadOnly(_ ram: UInt32) throws {
+        let special = try XenSpecialFrames(ramFrames: ram)
+        let addresses: UInt64 = 0x000f_ffff_ffff_f000
+        func entry(_ table: UInt64, _ index: UInt64) throws -> UInt64 {
+            try special.memory.load(at: GuestPhysical(frame: table - UInt64(ram)) + index * 8)
         }
-        let regions = special.regions
-        #expect(regions.map(\.first_frame) == [ram, ram + 65])
-        #expect(regions.map(\.frame_count) == [65, (ram + 511) / 512])
-        #expect(regions.map(\.flags) == [0, 1])
-        #expect(regions.map(\.offset) == [0, 65 * 4096])
-        #expect(regions.reduce(0) { $0 + $1.frame_count } == xenpv_special_frames(ram))
-        #expect(special.memory.frames == UInt64(xenpv_special_frames(ram)))
+        func table(_ entry: UInt64) -> UInt64 {
+            #expect(entry & ~addresses == 0x27)
+            return entry >> 12
+        }
+        let third = UInt64(xenpv_m2p_tables_frame(ram))
+        let second = table(try entry(third, 0))
+        for page in 0..<UInt64(xenpv_m2p_frames(ram)) {
+            let leaf = try entry(table(try entry(second, page >> 9)), page & 511)
+            #expect(leaf & ~addresses == UInt64(1) << 63 | 0x21)
+            let frame = (leaf & addresses) >> 12
+            #expect(frame == UInt64(xenpv_m2p_frame(ram)) + page)
+            for index in [0, 511] as [UInt64] where page * 512 + index < UInt64(ram) {
+                #expect(try entry(frame, index) == page * 512 + index)
+            }
+        }
+    }
+
+    @Test func nothingBehindTheMapIsMapped() throws {
+        let ram: UInt32 = 512 * 3
+        let special = try XenSpecialFrames(ramFrames: ram)
+        let tables = GuestPhysical(frame: UInt64(xenpv_m2p_tables_frame(ram) - ram))
+        let present = try (0..<UInt64(3 * 512)).filter { try special.memory.load(at: tables + $0 * 8) != 0 }
+        #expect(present == [0, 512, 1024, 1025, 1026])
     }
 }

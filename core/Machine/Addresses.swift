@@ -16,7 +16,7 @@ public struct GuestVirtual: Equatable {
         return top == 0 || top == -1
     }
 
-    /// In the eight tebibytes (top slots 256 to 271) that no guest may use.
+    /// Where no guest may map anything (top slots 257 to 271).
     @inline(__always) public var isInHole: Bool {
         TopSlot.isInHole(slot(at: .four))
     }
@@ -65,7 +65,7 @@ enum TopSlot {
     static var kernelHalf: Int { 256 }
 
     /// PENUMBRA_HOLE_START to PENUMBRA_HOLE_END as slots.
-    @inline(__always) static func isInHole(_ slot: Int) -> Bool { slot >= 256 && slot < 272 }
+    @inline(__always) static func isInHole(_ slot: Int) -> Bool { slot > 256 && slot < 272 }
 }
 
 /// Level of a paging structure: 1 holds 4 KiB leaves, 4 is the root.

@@ -35,6 +35,16 @@ enum Processor {
         @inline(never) set { ccore_write_gs_base(newValue) }
     }
 
+    /// GS, by a selector that the live tables take; its base comes with it.
+    @inline(never) static func loadGS(_ selector: UInt16) { ccore_load_gs(selector) }
+
+    /// CPUID of the processor itself.
+    static func identify(_ leaf: UInt32, _ subleaf: UInt32) -> Identity {
+        var identity = Identity()
+        ccore_cpuid(leaf, subleaf, &identity.eax, &identity.ebx, &identity.ecx, &identity.edx)
+        return identity
+    }
+
     /// DR6 as the last #DB left it; reading clears it.
     @inline(never) static func takeDebugStatus() -> UInt64 { ccore_take_debug_status() }
 

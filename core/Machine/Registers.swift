@@ -94,6 +94,10 @@ struct SegmentDescriptor {
 
     private var isPresent: Bool { value >> 47 & 1 != 0 }
     private var isCodeOrData: Bool { value >> 44 & 1 != 0 }
+    private var isCode: Bool { value >> 43 & 1 != 0 }
+
+    /// Whether a data segment register takes it: present data, or code that may be read.
+    var isReadable: Bool { isPresent && isCodeOrData && (!isCode || value >> 41 & 1 != 0) }
 
     /// What the live table gets, as Xen does it: absent descriptors as they are, code and
     /// data with privilege 3 and already accessed, anything else refused.

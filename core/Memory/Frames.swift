@@ -54,6 +54,12 @@ extension ShadowMemory {
         !entry.isReadOnly && !frameInfoPointer(frame).pointee.has(.claimed)
     }
 
+    /// The word at that address of guest memory, if its frame is present.
+    public func entry(at address: GuestPhysical) -> GuestEntry? {
+        guard let place = coreAddress(of: address) else { return nil }
+        return GuestEntry(ccore_load64(place & ~7))
+    }
+
     /// Where the core sees an address of guest memory, if its frame is present. Valid until
     /// the frame is dropped; writing there bypasses the shadows, so only into frames that
     /// `claimForCore` has set apart.

@@ -26,7 +26,7 @@
         case viewsNest = 7
         /// Entry 261 of roots is the core's.
         case coreSlot = 8
-        /// Slots 256 to 271 of roots are otherwise empty.
+        /// Slots 257 to 271 of roots are otherwise empty.
         case holeEmpty = 9
         /// Occupancy bits, count and origins equal the contents.
         case occupancy = 10

@@ -77,11 +77,12 @@ extension ShadowMemory {
     }
 
     /// Forgets a frame that is about to leave the VM: its shadows and every mapping of it.
-    /// It may be given away once all vCPUs in the world have flushed (`vcpusToKick`).
+    /// Refused for frames that the core writes to. It may be given away once all vCPUs in the world have flushed (`vcpusToKick`).
     public func dropFrame(_ frame: GuestFrame) -> MemoryStatus {
         locked {
             guard let frame = self.frame(numbered: UInt64(frame.value)) else { return .refused }
             guard tableEntry(of: frame).isPresent else { return .done }
+            guard !frameInfoPointer(frame).pointee.has(.claimed) else { return .refused }
             dropShadows(of: frame)
             let mappings = frameInfoPointer(frame).mappings
             while mappings.pointee.count > 0 {

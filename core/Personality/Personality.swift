@@ -10,9 +10,19 @@
 // (VirtualCPU/Injection.swift), the gates, the event bytes of vcpu_info, and direct
 // switching in assembly, which a personality turns on by `refreshFastPaths`.
 
+/// Items of a guest-chosen count that one entry works on (docs/core.md, bounded time).
+var sliceItems: UInt64 { 64 }
+
 protocol Personality {
     /// Policy of the VM's shadow memory.
     static var memoryPolicy: MemoryPolicy { get }
+
+    /// A vCPU is about to load the roots that it starts with; it may happen again if this,
+    /// or what follows, needs something first.
+    static func prepareStart(_ vcpu: VCPU) -> MemoryStatus
+
+    /// A vCPU has all that it starts with, and vcpu_info.
+    static func started(_ vcpu: VCPU)
 
     /// `syscall` in guest kernel mode. The frame's RAX holds the number; RIP is past it.
     static func hypercall(_ vcpu: VCPU) -> Continuation
@@ -26,6 +36,9 @@ protocol Personality {
 
     /// A model register that the machinery does not know; nil: the guest gets #GP(0).
     static func readModelRegister(_ vcpu: VCPU, _ register: UInt32) -> UInt64?
+
+    /// Writes such a register; false: the guest gets #GP(0).
+    static func writeModelRegister(_ vcpu: VCPU, _ register: UInt32, _ value: UInt64) -> Bool
 
     /// The deadline has passed.
     static func timerExpired(_ vcpu: VCPU)

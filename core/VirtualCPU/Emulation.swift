@@ -56,6 +56,7 @@ struct DecodedInstruction {
 
 extension VCPU {
     /// Reads the instruction at RIP; fewer than 15 bytes where the next page is absent.
+    /// Kernel roots map what user mode sees too.
     func fetchInstruction(_ bytes: inout InstructionBytes) -> MemoryStatus {
         let address = GuestVirtual(frame.rip)
         guard isGuestAddress(address) else { return .notCanonical }
@@ -108,7 +109,7 @@ extension VCPU {
         let operand = bytes.byte(instruction.length)
         let opcode = instruction.opcode
         if opcode == 0x09 || opcode == 0x06 { return .done(length: length) }  // wbinvd, clts
-        if opcode == 0x30 { return writeModelRegister() ? .done(length: length) : .fault }
+        if opcode == 0x30 { return writeModelRegister(P.self) ? .done(length: length) : .fault }
         if opcode == 0x32 { return readModelRegister(P.self) ? .done(length: length) : .fault }
         if opcode == 0x20 && operand & 0xc0 == 0xc0 {
             return readControlRegister(instruction, operand) ? .done(length: length + 1) : .fault
@@ -184,14 +185,15 @@ extension VCPU {
         return true
     }
 
-    private func writeModelRegister() -> Bool {
+    private func writeModelRegister<P: Personality>(_ personality: P.Type) -> Bool {
         let value = frame.rdx << 32 | frame.rax & 0xffff_ffff
-        switch UInt32(truncatingIfNeeded: frame.rcx) {
+        let register = UInt32(truncatingIfNeeded: frame.rcx)
+        switch register {
         case ModelRegister.fsBase: return setSegmentBase(0, value)
         case ModelRegister.kernelGSBase: return setSegmentBase(1, value)
         case ModelRegister.gsBase: return setSegmentBase(2, value)
         case ModelRegister.extendedFeatures: return value == Processor.extendedFeatures
-        default: return false
+        default: return P.writeModelRegister(self, register, value)
         }
     }
 
@@ -205,6 +207,17 @@ extension VCPU {
         default: return false
         }
         return true
+    }
+
+    /// The selector of GS in user mode, with the base that comes with it; one that could not be
+    /// loaded becomes null. Called in kernel mode, whose own GS base stays.
+    func loadUserGS(_ selector: UInt64) {
+        let isNull = selector & ~3 == 0
+        let isLoadable = isNull || liveDescriptor(selector).map { $0.isReadable } ?? false
+        let kernelBase = Processor.gsBase
+        Processor.loadGS(UInt16(truncatingIfNeeded: isLoadable ? (isNull ? selector : selector | 3) : 0))
+        page.pointee.gs_base_inactive = isLoadable && !isNull ? Processor.gsBase : 0
+        Processor.gsBase = kernelBase
     }
 
     /// General register by its encoding (SDM vol. 2, table 2-2 and REX).

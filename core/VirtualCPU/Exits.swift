@@ -43,6 +43,15 @@ extension VCPU {
         return leave(PENUMBRA_EXIT_CRASH)
     }
 
+    /// Leaves with a request to the VMM; its data is in the run page already.
+    func ask(_ number: UInt64, _ first: UInt64, _ second: UInt64) -> Continuation {
+        run.pointee.arg.0 = number
+        run.pointee.arg.1 = first
+        run.pointee.arg.2 = second
+        state.pointee.awaitsAnswer = true
+        return leave(PENUMBRA_EXIT_REQUEST)
+    }
+
     private func prepare(_ redo: Redo) {
         switch redo {
         case .instruction: break

@@ -93,7 +93,8 @@ extension VCPU {
 
     /// A system call of guest user mode that assembly did not switch itself.
     func deliverSystemCall() -> Continuation {
-        let handler = state.pointee.syscallCallback
+        let isCompatible = frame.vector == UInt64(PENUMBRA_VECTOR_SYSCALL32)
+        let handler = isCompatible ? state.pointee.syscall32Callback : state.pointee.syscallCallback
         guard handler != 0 else {
             frame.rip &-= 2
             return inject(Vector.invalidOpcode, error: 0, redo: .instruction)

@@ -24,16 +24,18 @@ enum Ports {
 
     static func bind(_ port: UInt64, to vcpu: UInt16) { ccore_store16(bindingAddress(port), vcpu) }
 
-    /// Takes the posted ports 0 to 63 that are bound to this vCPU; others' stay.
-    static func takePosted(for id: UInt32) -> UInt64 {
-        var candidates = ccore_load64(postedAddress(0))
+    /// Takes the posted ones of ports 64 * word to 64 * word + 63 that are bound to this vCPU;
+    /// others' stay.
+    static func takePosted(for id: UInt32, word: UInt64) -> UInt64 {
+        var candidates = ccore_load64(postedAddress(word))
+        if candidates == 0 { return 0 }
         var mine: UInt64 = 0
         while candidates != 0 {
-            let port = UInt64(candidates.trailingZeroBitCount)
-            if vcpu(of: port) == UInt64(id) { mine |= 1 << port }
+            let bit = UInt64(candidates.trailingZeroBitCount)
+            if vcpu(of: word << 6 | bit) == UInt64(id) { mine |= 1 << bit }
             candidates &= candidates &- 1
         }
-        return ccore_fetch_and64(postedAddress(0), ~mine) & mine
+        return ccore_fetch_and64(postedAddress(word), ~mine) & mine
     }
 }
 

@@ -18,12 +18,25 @@ struct VCPUState {
     var kernelStack: UInt64
     var eventCallback: UInt64
     var syscallCallback: UInt64
+    /// The same for `syscall` of 32-bit code.
+    var syscall32Callback: UInt64
+    var failsafeCallback: UInt64
+    /// The guest's descriptor tables, of which the live ones are copies: the GDT's frame and
+    /// entries, the LDT's address and entries; no entries: no table.
+    var descriptorFrame: UInt32
+    var descriptorCount: UInt32
+    var localDescriptors: UInt64
+    var localDescriptorCount: UInt32
+    /// Ports of this vCPU's virtual interrupts, 0: none.
+    var virqPorts: InlineArray<24, UInt16>
     /// Where the last page fault was, and how often in a row nothing else came between.
     var lastFaultRIP: UInt64
     var lastFaultAddress: UInt64
     var repeatedFaults: UInt32
     var isHalted: Bool
     var awaitsAnswer: Bool
+    /// The guest has chosen a place for vcpu_info.
+    var hasMovedInfo: Bool
 }
 
 struct VCPU {
@@ -128,10 +141,49 @@ struct VCPU {
             &+ UInt(index) &* 8
     }
 
-    /// A slot of the live GDT's first page. The core's own slots are not for guests.
-    func setDescriptor(_ index: UInt64, _ descriptor: SegmentDescriptor) {
-        precondition(index < 512)
+    /// An entry of the guest's GDT goes into the live one's first page, sanitised. Slots 0, 2
+    /// and 3 (the core's CS and SS), 8 and 9 (the host's TSS) are not for guests.
+    /// - Returns: whether it is there.
+    @discardableResult
+    func setGuestDescriptor(_ index: UInt64, _ descriptor: UInt64) -> Bool {
+        let isReserved = index == 0 || index == 2 || index == 3 || index == 8 || index == 9
+        guard index < 512, !isReserved, let descriptor = SegmentDescriptor(value: descriptor).sanitised
+        else { return false }
         ccore_store64(stride &+ UInt(PENUMBRA_VCPU_GDT) &+ UInt(index) &* 8, descriptor.value)
+        return true
+    }
+
+    /// The same for the LDT; what is refused becomes absent.
+    func setLocalDescriptor(_ index: UInt64, _ descriptor: UInt64) {
+        precondition(index < 8192)
+        let sanitised = SegmentDescriptor(value: descriptor).sanitised
+        ccore_store64(stride &+ UInt(PENUMBRA_VCPU_LDT) &+ UInt(index) &* 8, sanitised?.value ?? 0)
+    }
+
+    /// Sets how much of the LDT there is, in its descriptor; loaded at the next world entry.
+    func setLDT(count: UInt64) {
+        precondition(count <= 8192)
+        let slot = stride &+ UInt(PENUMBRA_VCPU_GDT) &+ UInt(PENUMBRA_SEL_CORE_LDT)
+        let base = UInt64(stride) &+ UInt64(PENUMBRA_VCPU_LDT)
+        let limit = count == 0 ? 0 : count &* 8 &- 1
+        // Present, type 2 (LDT), DPL 0 (Intel SDM vol. 3, 7.2.3 and figure 3-8).
+        let low = limit & 0xffff | (base & 0xff_ffff) << 16 | 0x82 << 40 | (base >> 24 & 0xff) << 56
+        ccore_store64(slot, low)
+        ccore_store64(slot &+ 8, base >> 32)
+        page.pointee.sel_ldt = count == 0 ? 0 : UInt64(PENUMBRA_SEL_CORE_LDT)
+    }
+
+    /// A descriptor of the live tables that a selector of the guest's names.
+    func liveDescriptor(_ selector: UInt64) -> SegmentDescriptor? {
+        let index = selector >> 3
+        if selector & 4 != 0 {
+            guard index < UInt64(state.pointee.localDescriptorCount) else { return nil }
+            return SegmentDescriptor(
+                value: ccore_load64(stride &+ UInt(PENUMBRA_VCPU_LDT) &+ UInt(index) &* 8))
+        }
+        let isGuests = index < 512 || selector | 3 == UInt64(PENUMBRA_SEL_GUEST_SS)
+        guard isGuests else { return nil }
+        return SegmentDescriptor(value: ccore_load64(stride &+ UInt(PENUMBRA_VCPU_GDT) &+ UInt(index) &* 8))
     }
 
     // MARK: the shared event bytes of vcpu_info

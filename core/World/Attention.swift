@@ -71,6 +71,11 @@ extension VCPU {
         case let status: return leave(for: status, redo: .attention(PENUMBRA_ATTENTION_START))
         }
         guard let address = memory.coreAddress(of: info) else { return kill(PENUMBRA_CRASH_BAD_START) }
+        switch P.prepareStart(self) {
+        case .done: break
+        case .refused, .guestFault, .notCanonical: return kill(PENUMBRA_CRASH_BAD_START)
+        case let status: return leave(for: status, redo: .attention(PENUMBRA_ATTENTION_START))
+        }
         switch loadRoots(kernel: start.root_frame, user: 0) {
         case .done: break
         case .refused, .guestFault, .notCanonical: return kill(PENUMBRA_CRASH_BAD_START)
@@ -80,6 +85,7 @@ extension VCPU {
         state.pointee.info = address
         setEventsMasked(true)
         publishClock()
+        P.started(self)
         frame.clear()
         frame.vector = UInt64(PENUMBRA_VECTOR_START)
         frame.rip = start.rip
@@ -95,20 +101,30 @@ extension VCPU {
 
     /// Makes these guest frames the kernel's and the user's root; user 0: none.
     func loadRoots(kernel: UInt64, user: UInt64) -> MemoryStatus {
-        guard kernel < UInt64(vmPage.pointee.total_frames), user < UInt64(vmPage.pointee.total_frames)
-        else { return .refused }
-        let memory = memory
-        let kernelStatus = memory.loadRoot(GuestFrame(UInt32(kernel)), mode: .kernel)
-        guard case .done = kernelStatus else { return kernelStatus }
-        if user == 0 {
+        guard user < UInt64(vmPage.pointee.total_frames) else { return .refused }
+        let status = loadKernelRoot(kernel)
+        guard case .done = status else { return status }
+        return loadUserRoot(user)
+    }
+
+    func loadKernelRoot(_ number: UInt64) -> MemoryStatus {
+        guard number < UInt64(vmPage.pointee.total_frames) else { return .refused }
+        let status = memory.loadRoot(GuestFrame(UInt32(number)), mode: .kernel)
+        guard case .done = status else { return status }
+        page.pointee.cr3_kernel = rootRegister(.kernel)
+        return .done
+    }
+
+    /// 0: none.
+    func loadUserRoot(_ number: UInt64) -> MemoryStatus {
+        guard number < UInt64(vmPage.pointee.total_frames) else { return .refused }
+        if number == 0 {
             memory.unloadRoot(mode: .user)
         } else {
-            let userStatus = memory.loadRoot(GuestFrame(UInt32(user)), mode: .user)
-            guard case .done = userStatus else { return userStatus }
+            let status = memory.loadRoot(GuestFrame(UInt32(number)), mode: .user)
+            guard case .done = status else { return status }
         }
-        page.pointee.cr3_kernel = rootRegister(.kernel)
-        page.pointee.cr3_user = user == 0 ? 0 : rootRegister(.user)
-        count(PENUMBRA_COUNTER_root_loads)
+        page.pointee.cr3_user = number == 0 ? 0 : rootRegister(.user)
         refreshFastPaths()
         return .done
     }

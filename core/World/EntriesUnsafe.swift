@@ -5,9 +5,10 @@
 
 import CPenumbra
 
-/// The personality of this image's VMs. A second one is a second instantiation, chosen here
-/// by `vmPage.personality`.
-typealias ActivePersonality = TestPersonality
+/// Which personality this VM has: fixed at creation, one instantiation of the machinery each.
+@inline(__always) private var isXenPV: Bool {
+    vmPage.pointee.personality == UInt32(PENUMBRA_PERSONALITY_XEN_PV)
+}
 
 /// `syscall` in guest kernel mode: a hypercall.
 @c(core_hypercall)
@@ -18,7 +19,7 @@ public func coreHypercall(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32
     #if PENUMBRA_DEBUG
         DebugLog.line("hypercall", vcpu.frame.rax, vcpu.frame.rdi, vcpu.frame.rip)
     #endif
-    return checked(ActivePersonality.hypercall(vcpu), vcpu)
+    return checked(isXenPV ? XenPV.hypercall(vcpu) : TestPersonality.hypercall(vcpu), vcpu)
 }
 
 /// `syscall` of guest user that assembly did not deliver itself, or of 32-bit code.
@@ -33,7 +34,8 @@ public func coreSyscall(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
 @c(core_exception)
 public func coreException(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
     let vcpu = VCPU(page)
-    return checked(Exceptions<ActivePersonality>.handle(vcpu), vcpu)
+    return checked(
+        isXenPV ? Exceptions<XenPV>.handle(vcpu) : Exceptions<TestPersonality>.handle(vcpu), vcpu)
 }
 
 /// iretq refused the guest's context.
@@ -47,7 +49,8 @@ public func coreIretFault(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32
 @c(core_attention)
 public func coreAttention(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
     let vcpu = VCPU(page)
-    return checked(Attention<ActivePersonality>.serve(vcpu), vcpu)
+    return checked(
+        isXenPV ? Attention<XenPV>.serve(vcpu) : Attention<TestPersonality>.serve(vcpu), vcpu)
 }
 
 #if PENUMBRA_DEBUG

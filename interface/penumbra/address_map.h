@@ -40,8 +40,11 @@
 #define PENUMBRA_CORE_POOLTABLE 0xffff8282c0000000
 #define PENUMBRA_CORE_RAM 0xffff829000000000
 
-/* The guest may use no linear address from here on for 8 TiB (slots 256-271). */
-#define PENUMBRA_HOLE_START 0xffff800000000000
+/*
+ * The guest may use no linear address in here: slots 257-271. Slot 256 is the host's guard hole
+ * too, but no part of the core's: a personality may keep a map for its guests there.
+ */
+#define PENUMBRA_HOLE_START 0xffff808000000000
 #define PENUMBRA_HOLE_END 0xffff880000000000
 
 #define PENUMBRA_MAX_VCPUS 64

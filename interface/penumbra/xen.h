@@ -8,11 +8,17 @@
  *     0 .. n-1          RAM; machine frame numbers equal pseudo-physical ones
  *     n                 shared_info                          guest: read, write
  *     n+1 .. n+64       grant table, version 1               guest: read, write
- *     n+65 ..           machine-to-physical map, identity    guest: read
+ *     n+65 ..           page tables of the map below: level 3, level 2, then level 1
+ *     ...               machine-to-physical map, identity    guest: read
  *
  * The VMM backs the special frames with zeroes, but for the event masks of shared_info
- * (all vCPUs masked) and the map. Everything else in them is the core's to fill: the time
- * areas and the wall clock before the first instruction.
+ * (all vCPUs masked), the map, and its tables. Everything else in them is the core's to
+ * fill: the time areas and the wall clock before the first instruction.
+ *
+ * The map stands at the start of top-level slot 256 of the guest kernel's roots, where Xen has
+ * its own. Its tables are a guest's like any other: the core writes the entry that leads to
+ * them into each root that the guest loads, and walks them as it walks all tables. Their
+ * entries are present and accessed, the leaves read-only and not executable.
  */
 #ifndef PENUMBRA_XEN_H
 #define PENUMBRA_XEN_H
@@ -23,8 +29,10 @@
 #define XENPV_SHARED_INFO_OFFSET 0
 #define XENPV_GRANT_OFFSET 1
 #define XENPV_GRANT_FRAMES 64
-#define XENPV_M2P_OFFSET 65
+#define XENPV_M2P_TABLES_OFFSET 65
 #define XENPV_M2P_ENTRIES_PER_FRAME 512
+#define XENPV_M2P_SLOT 256
+#define XENPV_M2P_START 0xffff800000000000
 
 /* Event channels that exist from the start, bound to vCPU 0; their other end is the VMM. */
 #define XENPV_PORT_XENSTORE 1
@@ -70,9 +78,10 @@ static inline penumbra_u32 xenpv_grant_frame(penumbra_u32 ram_frames)
 	return ram_frames + XENPV_GRANT_OFFSET;
 }
 
-static inline penumbra_u32 xenpv_m2p_frame(penumbra_u32 ram_frames)
+/* The map's level-3 table; level 2 and the level-1 tables follow. */
+static inline penumbra_u32 xenpv_m2p_tables_frame(penumbra_u32 ram_frames)
 {
-	return ram_frames + XENPV_M2P_OFFSET;
+	return ram_frames + XENPV_M2P_TABLES_OFFSET;
 }
 
 static inline penumbra_u32 xenpv_m2p_frames(penumbra_u32 ram_frames)
@@ -80,10 +89,21 @@ static inline penumbra_u32 xenpv_m2p_frames(penumbra_u32 ram_frames)
 	return (ram_frames + XENPV_M2P_ENTRIES_PER_FRAME - 1) / XENPV_M2P_ENTRIES_PER_FRAME;
 }
 
+/* PENUMBRA_MAX_FRAMES needs 64 level-1 tables: one of level 2 is enough. */
+static inline penumbra_u32 xenpv_m2p_tables(penumbra_u32 ram_frames)
+{
+	return 2 + (xenpv_m2p_frames(ram_frames) + 511) / 512;
+}
+
+static inline penumbra_u32 xenpv_m2p_frame(penumbra_u32 ram_frames)
+{
+	return xenpv_m2p_tables_frame(ram_frames) + xenpv_m2p_tables(ram_frames);
+}
+
 /* penumbra_create_vm.special_frames of a VM of this personality. */
 static inline penumbra_u32 xenpv_special_frames(penumbra_u32 ram_frames)
 {
-	return XENPV_M2P_OFFSET + xenpv_m2p_frames(ram_frames);
+	return XENPV_M2P_TABLES_OFFSET + xenpv_m2p_tables(ram_frames) + xenpv_m2p_frames(ram_frames);
 }
 
 /* In guest RAM; its address is in RSI at the first instruction. */

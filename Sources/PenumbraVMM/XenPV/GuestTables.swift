@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPenumbra
 
+/// Flags of paging entries (Intel SDM vol. 3, 4.5).
+enum PagingFlags {
+    static let present: UInt64 = 1
+    static let writable: UInt64 = 2
+    static let user: UInt64 = 4
+    static let accessed: UInt64 = 0x20
+    static let dirty: UInt64 = 0x40
+    static let noExecute: UInt64 = 1 << 63
+    /// Of entries that lead to another table.
+    static let table = present | writable | user | accessed
+}
+
 /// The 4-level page tables that a Xen PV guest starts with, 4 KiB leaves only.
 struct GuestTables {
     static let entries: UInt64 = 512
@@ -8,10 +20,9 @@ struct GuestTables {
     static let largeSpan: UInt64 = 1 << 30
     static let topSpan: UInt64 = 1 << 39
 
-    /// Intel SDM vol. 3, 4.5: present, writable, user, accessed, dirty; as Xen's toolstack sets them.
-    private static let leaf: UInt64 = 0x23
-    private static let writable: UInt64 = 2
-    private static let table: UInt64 = 0x67
+    /// As Xen's toolstack sets them.
+    private static let leaf = PagingFlags.present | PagingFlags.writable | PagingFlags.accessed
+    private static let table = PagingFlags.table | PagingFlags.dirty
     private static let addressMask: UInt64 = 0x000f_ffff_ffff_f000
 
     /// How many tables below the top-level one map `frames` pages from `address` on.
@@ -43,7 +54,7 @@ struct GuestTables {
         if let tables { free = tables }
         for (index, frame) in frames.enumerated() {
             let page = address + UInt64(index) << PENUMBRA_PAGE_SHIFT
-            let flags = readOnly.contains(frame) ? Self.leaf & ~Self.writable : Self.leaf
+            let flags = readOnly.contains(frame) ? Self.leaf & ~PagingFlags.writable : Self.leaf
             try memory.store(GuestPhysical(frame: frame).value | flags, at: try leafEntry(of: page))
         }
     }

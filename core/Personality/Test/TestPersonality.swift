@@ -15,8 +15,6 @@ private enum Failure {
     static var unknown: UInt64 { UInt64(bitPattern: -38) }
 }
 
-/// Items of a guest-chosen count that one entry works on (docs/core.md, bounded time).
-private var sliceItems: UInt64 { 64 }
 private var consoleLimit: UInt64 { 2048 }
 
 enum TestPersonality: Personality {
@@ -243,7 +241,7 @@ enum TestPersonality: Personality {
     static func timerExpired(_ vcpu: VCPU) { raise(UInt64(PTEST_PORT_TIMER), on: vcpu) }
 
     static func drainPosted(_ vcpu: VCPU) {
-        var mine = Ports.takePosted(for: vcpu.id)
+        var mine = Ports.takePosted(for: vcpu.id, word: 0)
         while mine != 0 {
             raise(UInt64(mine.trailingZeroBitCount), on: vcpu)
             mine &= mine &- 1
@@ -264,7 +262,9 @@ enum TestPersonality: Personality {
         guard frame.rsi == 0 || vcpu.isGuestAddress(GuestVirtual(frame.rsi)) else { return Failure.invalid }
         switch frame.rdi {
         case UInt64(PTEST_CALLBACK_EVENT): vcpu.state.pointee.eventCallback = frame.rsi
-        case UInt64(PTEST_CALLBACK_SYSCALL): vcpu.state.pointee.syscallCallback = frame.rsi
+        case UInt64(PTEST_CALLBACK_SYSCALL):
+            vcpu.state.pointee.syscallCallback = frame.rsi
+            vcpu.state.pointee.syscall32Callback = frame.rsi
         default: return Failure.invalid
         }
         vcpu.refreshFastPaths()
@@ -293,21 +293,16 @@ enum TestPersonality: Personality {
         return leaveAfterCall(vcpu, PENUMBRA_EXIT_SLICE)
     }
 
-    /// Slots 2 and 3 are the core's CS and SS, 8 and 9 hold the host's TSS.
     private static func setDescriptor(_ vcpu: VCPU, _ frame: EntryFrame) -> UInt64 {
-        let isReserved = frame.rdi < 4 || frame.rdi == 8 || frame.rdi == 9
-        guard !isReserved, frame.rdi < 512,
-            let descriptor = SegmentDescriptor(value: frame.rsi).sanitised
-        else { return Failure.invalid }
-        vcpu.setDescriptor(frame.rdi, descriptor)
-        return 0
+        guard frame.rdi >= 4 else { return Failure.invalid }
+        return vcpu.setGuestDescriptor(frame.rdi, frame.rsi) ? 0 : Failure.invalid
     }
 
     // MARK: the VMM
 
     private static func request(_ vcpu: VCPU, _ frame: EntryFrame) -> Continuation {
         vcpu.run.pointee.data_length = 0
-        return ask(vcpu, UInt64(PTEST_REQUEST_ADD), frame.rdi, frame.rsi)
+        return vcpu.ask(UInt64(PTEST_REQUEST_ADD), frame.rdi, frame.rsi)
     }
 
     private static func writeConsole(_ vcpu: VCPU, _ frame: EntryFrame) -> Continuation {
@@ -316,16 +311,7 @@ enum TestPersonality: Personality {
             to: vcpu.runData, from: GuestVirtual(frame.rdi), count: UInt(count), mode: .kernel)
         guard case .done = status, count > 0 else { return result(of: status, vcpu) }
         vcpu.run.pointee.data_length = UInt32(count)
-        return ask(vcpu, UInt64(PTEST_REQUEST_CONSOLE), count, 0)
-    }
-
-    private static func ask(_ vcpu: VCPU, _ number: UInt64, _ first: UInt64, _ second: UInt64) -> Continuation
-    {
-        vcpu.run.pointee.arg.0 = number
-        vcpu.run.pointee.arg.1 = first
-        vcpu.run.pointee.arg.2 = second
-        vcpu.state.pointee.awaitsAnswer = true
-        return vcpu.leave(PENUMBRA_EXIT_REQUEST)
+        return vcpu.ask(UInt64(PTEST_REQUEST_CONSOLE), count, 0)
     }
 
     static func answered(_ vcpu: VCPU, _ result: UInt64) {
@@ -379,4 +365,7 @@ enum TestPersonality: Personality {
     static func exception(_ vcpu: VCPU, vector: UInt64, error: UInt64) -> Continuation? { nil }
     static func readPort(_ port: UInt16) -> UInt64 { .max }
     static func readModelRegister(_ vcpu: VCPU, _ register: UInt32) -> UInt64? { nil }
+    static func writeModelRegister(_ vcpu: VCPU, _ register: UInt32, _ value: UInt64) -> Bool { false }
+    static func prepareStart(_ vcpu: VCPU) -> MemoryStatus { .done }
+    static func started(_ vcpu: VCPU) {}
 }

@@ -159,6 +159,7 @@ CCORE_INLINE uint64_t ccore_read_fs_base(void) { return 0; }
 CCORE_INLINE uint64_t ccore_read_gs_base(void) { return 0; }
 CCORE_INLINE void ccore_write_fs_base(uint64_t base) { (void)base; }
 CCORE_INLINE void ccore_write_gs_base(uint64_t base) { (void)base; }
+CCORE_INLINE void ccore_load_gs(uint16_t selector) { (void)selector; }
 CCORE_INLINE uint64_t ccore_read_efer(void) { return 0xd01; }
 CCORE_INLINE uint64_t ccore_read_cr0(void) { return 0x80050033; }
 CCORE_INLINE void ccore_debug_byte(uint8_t byte) { (void)byte; }
@@ -216,6 +217,11 @@ CCORE_INLINE void ccore_write_gs_base(uint64_t base)
 {
 	__asm__ volatile("wrgsbase %0" : : "r"(base));
 }
+/* Faults on a selector that the live tables do not take: the caller has checked it. */
+CCORE_INLINE void ccore_load_gs(uint16_t selector)
+{
+	__asm__ volatile("movl %0, %%gs" : : "r"((uint32_t)selector) : "memory");
+}
 CCORE_INLINE uint64_t ccore_read_efer(void)
 {
 	uint32_t low, high;
@@ -241,10 +247,11 @@ CCORE_INLINE void ccore_overflow_stack(void)
 	__asm__ volatile("1: push %%rax; jmp 1b" : : : "memory");
 }
 
-CCORE_INLINE void ccore_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[4])
+CCORE_INLINE void ccore_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *eax, uint32_t *ebx,
+			      uint32_t *ecx, uint32_t *edx)
 {
 	__asm__ volatile("cpuid"
-			 : "=a"(registers[0]), "=b"(registers[1]), "=c"(registers[2]), "=d"(registers[3])
+			 : "=a"(*eax), "=b"(*ebx), "=c"(*ecx), "=d"(*edx)
 			 : "a"(leaf), "c"(subleaf));
 }
 

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//
+// Where the personality's shared words lie: the port table in the core's state (pages 16 to
+// 23), shared_info in the first special frame, vcpu_info where the guest put it. The frames
+// were claimed for the core before their addresses were taken, so that they stay present and
+// are no page tables; every index is bounded here.
+
+import CCore
+import CPenumbra
+
+/// The VM's ports, each an atomic word.
+enum EventPorts {
+    @inline(__always) private static var table: UInt { Windows.state &+ 16 &* 4096 }
+
+    private static func address(_ port: UInt64) -> UInt {
+        precondition(port < UInt64(PENUMBRA_MAX_PORTS))
+        return table &+ UInt(port) &* 8
+    }
+
+    /// The two ports that exist from the start.
+    static func begin() {
+        set(UInt64(XENPV_PORT_XENSTORE), PortEntry(.interdomain, vcpu: 0))
+        set(UInt64(XENPV_PORT_CONSOLE), PortEntry(.interdomain, vcpu: 0))
+    }
+
+    /// nil: no such port, open or not.
+    static func entry(_ port: UInt64) -> PortEntry? {
+        guard port > 0, port < UInt64(PENUMBRA_MAX_PORTS) else { return nil }
+        return PortEntry(value: ccore_load64(address(port)))
+    }
+
+    static func set(_ port: UInt64, _ entry: PortEntry) {
+        ccore_store64(address(port), entry.value)
+        Ports.bind(port, to: UInt16(truncatingIfNeeded: entry.vcpu))
+    }
+
+    /// The first closed port becomes this.
+    static func claim(_ entry: PortEntry) -> UInt64? {
+        var port = UInt64(XENPV_PORT_FIRST_FREE)
+        while port < UInt64(PENUMBRA_MAX_PORTS) {
+            if ccore_compare_exchange64(address(port), 0, entry.value) {
+                Ports.bind(port, to: UInt16(truncatingIfNeeded: entry.vcpu))
+                return port
+            }
+            port += 1
+        }
+        return nil
+    }
+
+    static func release(_ port: UInt64) {
+        Ports.bind(port, to: UInt16(PENUMBRA_NO_VCPU))
+        ccore_store64(address(port), 0)
+    }
+}
+
+/// shared_info.
+enum Shared {
+    @inline(__always) private static var page: UInt {
+        Windows.ram &+ UInt(xenpv_shared_info_frame(vmPage.pointee.ram_frames)) &* 4096
+    }
+
+    private static func word(_ array: Int32, _ port: UInt64) -> UInt {
+        precondition(port < UInt64(PENUMBRA_MAX_PORTS))
+        return page &+ UInt(array) &+ UInt(port >> 6) &* 8
+    }
+
+    /// - Returns: whether the bit was clear and the port is not masked.
+    static func setPending(_ port: UInt64) -> Bool {
+        let bit: UInt64 = 1 << (port & 63)
+        if ccore_fetch_or64(word(XENPV_SHARED_PENDING, port), bit) & bit != 0 { return false }
+        return ccore_load64(word(XENPV_SHARED_MASK, port)) & bit == 0
+    }
+
+    static func clearPending(_ port: UInt64) {
+        _ = ccore_fetch_and64(word(XENPV_SHARED_PENDING, port), ~(1 << (port & 63)))
+    }
+
+    static func isPending(_ port: UInt64) -> Bool {
+        ccore_load64(word(XENPV_SHARED_PENDING, port)) >> (port & 63) & 1 != 0
+    }
+
+    /// - Returns: whether it was masked and is pending.
+    static func unmask(_ port: UInt64) -> Bool {
+        let bit: UInt64 = 1 << (port & 63)
+        let old = ccore_fetch_and64(word(XENPV_SHARED_MASK, port), ~bit)
+        return old & bit != 0 && isPending(port)
+    }
+
+    /// UTC at the moment that is 0 in guest time (public/xen.h, wc_*); once.
+    static func publishWallClock() {
+        let clock = page &+ UInt(XENPV_SHARED_WALL_CLOCK)
+        let seconds = vmPage.pointee.clock.wall_ns / 1_000_000_000
+        ccore_store32(clock, 1)
+        ccore_store32(clock &+ 4, UInt32(truncatingIfNeeded: seconds))
+        ccore_store32(clock &+ 8, UInt32(vmPage.pointee.clock.wall_ns % 1_000_000_000))
+        ccore_store32(clock &+ 12, UInt32(truncatingIfNeeded: seconds >> 32))
+        ccore_store32(clock, 2)
+    }
+}
+
+extension VCPU {
+    /// Says in vcpu_info that a port of that word is pending.
+    func select(port: UInt64) {
+        let selector = state.pointee.info &+ UInt(XENPV_INFO_PENDING_SELECTOR)
+        let bit: UInt64 = 1 << (port >> 6)
+        if ccore_fetch_or64(selector, bit) & bit == 0 { setEventsPending() }
+    }
+
+    /// Moves vcpu_info to a place of the guest's choice, in a frame that is the core's now.
+    /// Whatever came meanwhile is there once more: everything counts as pending.
+    func moveInfo(to address: GuestPhysical, at place: UInt) {
+        ccore_copy(place, state.pointee.info, UInt(XENPV_VCPU_INFO_SIZE))
+        state.pointee.info = place
+        state.pointee.infoAddress = address.value
+        ccore_store64(place &+ UInt(XENPV_INFO_PENDING_SELECTOR), .max)
+        setEventsPending()
+    }
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//
+// Event channels, in the two-level form (public/event_channel.h): a pending bit and a mask bit
+// per port in shared_info, a selector word and a pending byte per vCPU in vcpu_info.
+//
+//      pending[port] 0 -> 1, not masked ─► vcpu_info.selector bit 0 -> 1 ─► vcpu_info.pending = 1
+//
+// Each arrow is one atomic operation, so that raisers on any vCPU and the guest, which clears
+// in the opposite order, never lose an event between them. The other end of every port that is
+// neither an interrupt nor between vCPUs is the VMM: sending there signals its eventfd.
+
+import CPenumbra
+
+enum VirtualInterrupt {
+    static var timer: Int { 0 }
+    static var count: UInt64 { 24 }
+}
+
+/// What a port is (also EVTCHNOP_status' numbers).
+enum PortKind: UInt8 {
+    case closed = 0
+    case unbound = 1
+    case interdomain = 2
+    case virtualInterrupt = 4
+    case betweenCPUs = 5
+}
+
+/// One port's entry in the table: an atomic word, so that a port is claimed without a lock.
+struct PortEntry: Equatable {
+    let value: UInt64
+
+    init(value: UInt64) { self.value = value }
+    init(_ kind: PortKind, vcpu: UInt32, interrupt: UInt64 = 0) {
+        value = UInt64(kind.rawValue) | interrupt << 8 | UInt64(vcpu) << 32
+    }
+
+    static var closed: PortEntry { PortEntry(value: 0) }
+    var kind: PortKind { PortKind(rawValue: UInt8(truncatingIfNeeded: value)) ?? .closed }
+    var interrupt: UInt64 { value >> 8 & 0xff }
+    var vcpu: UInt64 { value >> 32 }
+    func moved(to vcpu: UInt64) -> PortEntry { PortEntry(value: value & 0xffff_ffff | vcpu << 32) }
+}
+
+/// Arguments of most commands, as two words each.
+private struct PortRequest {
+    var low: UInt32 = 0
+    var high: UInt32 = 0
+    var port: UInt32 = 0
+}
+
+/// EVTCHNOP_status.
+private struct PortStatus {
+    /// Bits 15:0 the domain; then the port.
+    var domain: UInt32 = 0
+    var port: UInt32 = 0
+    var status: UInt32 = 0
+    var vcpu: UInt32 = 0
+    var detail: UInt64 = 0
+}
+
+private enum EventCommand {
+    static var bindInterrupt: UInt64 { 1 }
+    static var close: UInt64 { 3 }
+    static var send: UInt64 { 4 }
+    static var status: UInt64 { 5 }
+    static var allocate: UInt64 { 6 }
+    static var bindBetweenCPUs: UInt64 { 7 }
+    static var bindVCPU: UInt64 { 8 }
+    static var unmask: UInt64 { 9 }
+}
+
+extension XenPV {
+    /// (command, record).
+    static func eventChannel(_ vcpu: VCPU, _ arguments: CallArguments) -> Answer {
+        let record = GuestVirtual(arguments.second)
+        let command = arguments.first
+        if command == EventCommand.status { return portStatus(vcpu, record) }
+        guard let size = recordSize(command) else { return .value(XenError.unknown) }
+        var request = PortRequest()
+        let read = vcpu.copyIn(&request, from: record, bytes: size)
+        guard case .done = read else { return Answer(read) }
+        switch command {
+        case EventCommand.send: return send(vcpu, UInt64(request.low))
+        case EventCommand.unmask: return unmask(vcpu, UInt64(request.low))
+        case EventCommand.close: return .value(close(vcpu, UInt64(request.low)))
+        case EventCommand.bindVCPU: return .value(move(vcpu, UInt64(request.low), to: UInt64(request.high)))
+        default: return open(vcpu, command, request, record)
+        }
+    }
+
+    private static func recordSize(_ command: UInt64) -> UInt? {
+        switch command {
+        case EventCommand.bindInterrupt: 12
+        case EventCommand.close, EventCommand.send, EventCommand.unmask: 4
+        case EventCommand.allocate, EventCommand.bindBetweenCPUs, EventCommand.bindVCPU: 8
+        default: nil
+        }
+    }
+
+    // MARK: - Opening and closing
+
+    /// The commands that make a port and store its number in the record's last word.
+    private static func open(
+        _ vcpu: VCPU, _ command: UInt64, _ request: PortRequest, _ record: GuestVirtual
+    ) -> Answer {
+        let isInterrupt = command == EventCommand.bindInterrupt
+        let target = command == EventCommand.allocate ? 0 : UInt64(isInterrupt ? request.high : request.low)
+        guard let owner = vcpu.other(target) else { return .value(XenError.noEntry) }
+        let entry: PortEntry
+        if isInterrupt {
+            guard UInt64(request.low) < VirtualInterrupt.count else { return .value(XenError.invalid) }
+            guard owner.state.pointee.virqPorts[Int(request.low)] == 0 else { return .value(XenError.exists) }
+            entry = PortEntry(.virtualInterrupt, vcpu: owner.id, interrupt: UInt64(request.low))
+        } else if command == EventCommand.allocate {
+            entry = PortEntry(.unbound, vcpu: 0)
+        } else {
+            entry = PortEntry(.betweenCPUs, vcpu: owner.id)
+        }
+        guard let port = EventPorts.claim(entry) else { return .value(XenError.noSpace) }
+        var number = UInt32(truncatingIfNeeded: port)
+        let offset: UInt64 = isInterrupt ? 8 : 4
+        let stored = vcpu.copyOut(&number, to: GuestVirtual(record.value &+ offset), bytes: 4)
+        guard case .done = stored else {
+            EventPorts.release(port)
+            return Answer(stored)
+        }
+        if isInterrupt { owner.state.pointee.virqPorts[Int(request.low)] = UInt16(port) }
+        return .value(0)
+    }
+
+    private static func close(_ vcpu: VCPU, _ port: UInt64) -> UInt64 {
+        guard let entry = EventPorts.entry(port), entry.kind != .closed else { return XenError.invalid }
+        if entry.kind == .virtualInterrupt, let owner = vcpu.other(entry.vcpu) {
+            owner.state.pointee.virqPorts[Int(entry.interrupt)] = 0
+        }
+        EventPorts.release(port)
+        Shared.clearPending(port)
+        return 0
+    }
+
+    private static func move(_ vcpu: VCPU, _ port: UInt64, to target: UInt64) -> UInt64 {
+        guard let entry = EventPorts.entry(port), vcpu.other(target) != nil else { return XenError.noEntry }
+        guard entry.kind == .unbound || entry.kind == .interdomain else { return XenError.invalid }
+        EventPorts.set(port, entry.moved(to: target))
+        return 0
+    }
+
+    private static func portStatus(_ vcpu: VCPU, _ record: GuestVirtual) -> Answer {
+        var status = PortStatus()
+        let read = vcpu.copyIn(&status, from: record, bytes: 8)
+        guard case .done = read else { return Answer(read) }
+        guard status.domain & 0xffff == UInt32(domainSelf) else { return .value(XenError.notPermitted) }
+        guard let entry = EventPorts.entry(UInt64(status.port)) else { return .value(XenError.invalid) }
+        status.status = UInt32(entry.kind.rawValue)
+        status.vcpu = UInt32(truncatingIfNeeded: entry.vcpu)
+        status.detail = entry.kind == .virtualInterrupt ? entry.interrupt : 0
+        return Answer(vcpu.copyOut(&status, to: record, bytes: 24))
+    }
+
+    // MARK: - Sending
+
+    private static func send(_ vcpu: VCPU, _ port: UInt64) -> Answer {
+        guard let entry = EventPorts.entry(port) else { return .value(XenError.invalid) }
+        switch entry.kind {
+        case .closed, .virtualInterrupt: return .value(XenError.invalid)
+        case .unbound, .interdomain:
+            return .leave(value: 0, reason: PENUMBRA_EXIT_NOTIFY, argument: port)
+        case .betweenCPUs:
+            guard let target = vcpu.other(entry.vcpu) else { return .value(XenError.noEntry) }
+            return raised(port, on: target, by: vcpu)
+        }
+    }
+
+    /// Clears the mask bit; what was pending meanwhile is raised now, on the vCPU it is bound to.
+    private static func unmask(_ vcpu: VCPU, _ port: UInt64) -> Answer {
+        guard let entry = EventPorts.entry(port), entry.kind != .closed,
+            let target = vcpu.other(entry.vcpu)
+        else { return .value(XenError.invalid) }
+        guard Shared.unmask(port) else { return .value(0) }
+        target.select(port: port)
+        return wake(target, by: vcpu)
+    }
+
+    private static func raised(_ port: UInt64, on target: VCPU, by vcpu: VCPU) -> Answer {
+        raise(port, on: target) ? wake(target, by: vcpu) : .value(0)
+    }
+
+    private static func wake(_ target: VCPU, by vcpu: VCPU) -> Answer {
+        if target.id == vcpu.id { return .value(0) }
+        target.raiseAttention(PENUMBRA_ATTENTION_EVENT)
+        return .leave(value: 0, reason: PENUMBRA_EXIT_KICK, argument: 1 << UInt64(target.id))
+    }
+
+    /// Makes a port pending for a vCPU that has started.
+    /// - Returns: whether that vCPU has something new to look at.
+    static func raise(_ port: UInt64, on target: VCPU) -> Bool {
+        guard target.state.pointee.info != 0, Shared.setPending(port) else { return false }
+        target.select(port: port)
+        return true
+    }
+}

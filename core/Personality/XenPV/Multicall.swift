@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//
+// multicall: an array of calls, done in order, each with its result beside it. The array's
+// address and count advance in the guest's registers from call to call; a call that is left
+// in its middle leaves its own progress in its entry of the array. The guest executes the
+// `syscall` again until the count is zero.
+
+import CPenumbra
+
+/// One call (public/xen.h, struct multicall_entry): number, result, six arguments.
+private struct MulticallEntry {
+    var number: UInt64 = 0
+    var result: UInt64 = 0
+    var arguments = CallArguments()
+    var sixth: UInt64 = 0
+
+    static var size: UInt64 { 64 }
+    static var resultOffset: UInt64 { 8 }
+    static var argumentsOffset: UInt64 { 16 }
+}
+
+extension XenPV {
+    static func multicall(_ vcpu: VCPU, _ arguments: CallArguments) -> Continuation {
+        var rest = arguments
+        var left = min(rest.second & 0xffff_ffff, sliceItems)
+        while left > 0 {
+            var entry = MulticallEntry()
+            let read = vcpu.copyIn(&entry, from: GuestVirtual(rest.first))
+            guard case .done = read else { return end(Answer(read), vcpu, rest) }
+            let answer = operate(vcpu, entry.number, &entry.arguments)
+            guard case .value(let value) = answer else {
+                return interrupt(vcpu, answer, entry.arguments, rest)
+            }
+            let stored = store(value, vcpu, rest)
+            guard case .done = stored else { return end(Answer(stored), vcpu, rest) }
+            rest.first &+= MulticallEntry.size
+            rest.second &-= 1
+            left -= 1
+        }
+        return end(rest.second & 0xffff_ffff == 0 ? .value(0) : .slice, vcpu, rest)
+    }
+
+    @inline(__always)
+    private static func store(_ value: UInt64, _ vcpu: VCPU, _ rest: CallArguments) -> MemoryStatus {
+        var value = value
+        return vcpu.copyOut(
+            &value, to: GuestVirtual(rest.first &+ MulticallEntry.resultOffset), bytes: 8)
+    }
+
+    /// A call that cannot go on now, or that has done all and leaves something to the module.
+    @inline(never)
+    private static func interrupt(
+        _ vcpu: VCPU, _ answer: Answer, _ progress: CallArguments, _ rest: CallArguments
+    ) -> Continuation {
+        var rest = rest
+        var progress = progress
+        if case .leave(let value, let reason, let argument) = answer {
+            let stored = store(value, vcpu, rest)
+            guard case .done = stored else { return end(Answer(stored), vcpu, rest) }
+            rest.first &+= MulticallEntry.size
+            rest.second &-= 1
+            vcpu.arguments = rest
+            vcpu.frame.rip &-= 2
+            return vcpu.leave(reason, argument)
+        }
+        let place = GuestVirtual(rest.first &+ MulticallEntry.argumentsOffset)
+        let stored = vcpu.copyOut(&progress, to: place, bytes: 40)
+        guard case .done = stored else { return end(Answer(stored), vcpu, rest) }
+        return end(answer, vcpu, rest)
+    }
+}
