@@ -91,7 +91,7 @@ extension MemoryTests {
             expect(.coreSlot)
         }
         @Test("an entry in the hole") func holeEmpty() {
-            shadow(4, .kernel)[256] = ShadowEntry(1)
+            shadow(4, .kernel)[257] = ShadowEntry(1)
             expect(.holeEmpty)
         }
         @Test("an entry without its occupancy bit") func occupancy() {

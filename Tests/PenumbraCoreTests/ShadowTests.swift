@@ -76,7 +76,7 @@ extension MemoryTests {
             #expect(MemoryLayout<MemoryState>.offset(of: \.lockServing) == 4)
         }
 
-        @Test("the hole is slots 256 to 271, and canonical is 48 bits")
+        @Test("the hole is slots 257 to 271, and canonical is 48 bits")
         func addresses() {
             #expect(GuestVirtual(UInt64(PENUMBRA_HOLE_START)).isInHole)
             #expect(GuestVirtual(UInt64(PENUMBRA_HOLE_END) - 1).isInHole)
