@@ -2,7 +2,12 @@
 //
 // Small fixed-size records copied between the core's stack and guest memory. The pointers
 // live for one call, and `bytes` never exceeds the record.
+//
+// While the guest kernel's root is loaded, the processor's own walk of the shadows finds most
+// of them: a copy by guest address, with the rights that the guest itself has. Where that
+// faults, and wherever it is not allowed, THE walker does it (Memory/GuestMemory.swift).
 
+import CCore
 import CPenumbra
 
 /// A frame as it goes onto a guest's stack: w2... with or without an error code in front.
@@ -49,23 +54,47 @@ struct InstructionBytes {
 }
 
 extension VCPU {
-    /// Both directions use the guest kernel's tables.
-    func copyOut<Record>(_ record: inout Record, to address: GuestVirtual, bytes: UInt) -> MemoryStatus {
-        precondition(bytes <= UInt(MemoryLayout<Record>.size))
-        return withUnsafeBytes(of: &record) {
-            memory.copyOut(
-                to: address, from: UInt(bitPattern: $0.baseAddress), count: bytes, mode: .kernel)
-        }
+    /// Whether the guest kernel's root is what CR3 names, with nothing owed to the TLB, and the
+    /// range is the guest's.
+    @inline(__always)
+    private func isReachable(_ address: GuestVirtual, _ bytes: UInt) -> Bool {
+        page.pointee.cr3_core == 0 && mode == .kernel && !memory.owesFlush && isGuestAddress(address)
+            && isGuestAddress(GuestVirtual(address.value &+ UInt64(bytes)))
     }
 
+    @inline(__always) private var smap: UInt32 { vmPage.pointee.flags & UInt32(PENUMBRA_VM_SMAP) }
+
+    /// Both directions use the guest kernel's tables.
+    @inline(__always)
+    func copyOut<Record>(_ record: inout Record, to address: GuestVirtual, bytes: UInt) -> MemoryStatus {
+        precondition(bytes <= UInt(MemoryLayout<Record>.size))
+        return withUnsafeBytes(of: &record) { copyOut(UInt(bitPattern: $0.baseAddress), to: address, bytes) }
+    }
+
+    @inline(never)
+    private func copyOut(_ core: UInt, to address: GuestVirtual, _ bytes: UInt) -> MemoryStatus {
+        if isReachable(address, bytes), ccore_guest_copy(address.value, UInt64(core), UInt64(bytes), smap) {
+            return .done
+        }
+        return memory.copyOut(to: address, from: core, count: bytes, mode: .kernel)
+    }
+
+    @inline(never)
+    private func copyIn(_ core: UInt, from address: GuestVirtual, _ bytes: UInt) -> MemoryStatus {
+        if isReachable(address, bytes), ccore_guest_copy(UInt64(core), address.value, UInt64(bytes), smap) {
+            return .done
+        }
+        return memory.copyIn(to: core, from: address, count: bytes, mode: .kernel)
+    }
+
+    @inline(__always)
     func copyIn<Record>(_ record: inout Record, from address: GuestVirtual, bytes: UInt? = nil)
         -> MemoryStatus
     {
         let count = bytes ?? UInt(MemoryLayout<Record>.size)
         precondition(count <= UInt(MemoryLayout<Record>.size))
         return withUnsafeMutableBytes(of: &record) {
-            memory.copyIn(
-                to: UInt(bitPattern: $0.baseAddress), from: address, count: count, mode: .kernel)
+            copyIn(UInt(bitPattern: $0.baseAddress), from: address, count)
         }
     }
 }

@@ -41,18 +41,27 @@ extension VCPU {
         guard isGuestAddress(stack), isGuestAddress(GuestVirtual(stack.value &+ 8 &* words)) else {
             return kill(PENUMBRA_CRASH_BAD_STACK)
         }
-        switch writeFrame(delivery, at: stack, fromUser: fromUser, bytes: UInt(words) * 8) {
-        case .done: break
-        case .guestFault, .notCanonical, .refused: return kill(PENUMBRA_CRASH_BAD_STACK)
-        case let status: return leave(for: status, redo: redo)
-        }
-        if delivery.masksEvents && state.pointee.info != 0 { setEventsMasked(true) }
+        // The frame is written in kernel mode: its root is loaded then, and has to be anyway.
         if fromUser { switchMode(to: .kernel) }
+        let status = writeFrame(delivery, at: stack, fromUser: fromUser, bytes: UInt(words) * 8)
+        guard case .done = status else { return undelivered(status, fromUser, redo) }
+        if delivery.masksEvents && state.pointee.info != 0 { setEventsMasked(true) }
         enterHandler(delivery, stack: stack)
         state.pointee.repeatedFaults = 0
         return finish()
     }
 
+    @inline(never)
+    private func undelivered(_ status: MemoryStatus, _ fromUser: Bool, _ redo: Redo) -> Continuation {
+        switch status {
+        case .guestFault, .notCanonical, .refused: return kill(PENUMBRA_CRASH_BAD_STACK)
+        default: break
+        }
+        if fromUser { switchMode(to: .user) }
+        return leave(for: status, redo: redo)
+    }
+
+    @inline(__always)
     private func writeFrame(
         _ delivery: Delivery, at stack: GuestVirtual, fromUser: Bool, bytes: UInt
     ) -> MemoryStatus {

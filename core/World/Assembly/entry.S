@@ -648,6 +648,7 @@ fixup_table:
 	.quad	guest_store_begin_syscall_entry_smap, guest_store_end_syscall_entry_smap, guest_store_fixup
 	.quad	guest_load_begin_syscall_entry, guest_load_end_syscall_entry, guest_load_fixup
 	.quad	guest_load_begin_syscall_entry_smap, guest_load_end_syscall_entry_smap, guest_load_fixup
+	.quad	guest_copy_begin, guest_copy_end, guest_copy_fixup
 	.quad	load_ds, load_ds_end, null_ds
 	.quad	load_es, load_es_end, null_es
 	.quad	load_fs, load_fs_end, null_fs
@@ -770,3 +771,46 @@ world_exit:
 	wrgsbase %rax
 	lidt	VCPU_HOST_IDTR(%rbx)
 	jmpq	*VCPU_RETURN_RIP(%rbx)
+
+/* ---- 6. guest memory by guest address, for the core's Swift ----------------------- */
+
+/*
+ * bool ccore_guest_copy(to, from, bytes, smap): one of the two is an address of the guest's,
+ * which the caller has checked against the hole, under the guest kernel's root. False if an
+ * access faulted: the walker then finds out why. Some words may have been copied.
+ */
+	.section .text.runtime, "ax"
+	.balign 16
+	.globl	ccore_guest_copy
+	.type	ccore_guest_copy, @function
+ccore_guest_copy:
+	testl	%ecx, %ecx
+	jz	guest_copy_begin
+	stac
+guest_copy_begin:
+	subq	$8, %rdx
+	jb	2f
+1:	movq	(%rsi), %rax
+	movq	%rax, (%rdi)
+	addq	$8, %rsi
+	addq	$8, %rdi
+	subq	$8, %rdx
+	jae	1b
+2:	addq	$8, %rdx
+	jz	guest_copy_end
+3:	movb	(%rsi), %al
+	movb	%al, (%rdi)
+	incq	%rsi
+	incq	%rdi
+	decq	%rdx
+	jnz	3b
+guest_copy_end:
+	movl	$1, %eax
+4:	testl	%ecx, %ecx
+	jz	5f
+	clac
+5:	ret
+guest_copy_fixup:
+	xorl	%eax, %eax
+	jmp	4b
+	.size	ccore_guest_copy, . - ccore_guest_copy
