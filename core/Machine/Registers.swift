@@ -25,6 +25,11 @@ enum Vector {
 
 /// RFLAGS (Intel SDM vol. 1, 3.4.3).
 enum Flags {
+    static var carry: UInt64 { 1 << 0 }
+    static var parity: UInt64 { 1 << 2 }
+    static var zero: UInt64 { 1 << 6 }
+    static var sign: UInt64 { 1 << 7 }
+    static var overflow: UInt64 { 1 << 11 }
     static var trap: UInt64 { 1 << 8 }
     static var interrupt: UInt64 { 1 << 9 }
     static var direction: UInt64 { 1 << 10 }

@@ -13,17 +13,20 @@ extension ShadowMemory {
     /// - Parameters:
     ///   - error: the processor's error code. U is ignored, since both modes run in ring 3.
     ///   - neighbours: fill up to so many present, accessed entries around it as well.
+    ///   - unsyncs: a store to a read-only table makes it writable, whatever came before.
     /// - Returns: `.done` if the guest may run on (after `settleFlush`), `.guestFault` with
-    ///   the error code to inject, or what must be done before the guest tries again.
+    ///   the error code to inject, `.tableWrite`, or what must be done before the guest
+    ///   tries again.
     @inline(__always)
     public func fault(
-        _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0
+        _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0,
+        unsyncs: Bool = false
     ) -> MemoryStatus {
         counters.add(PENUMBRA_COUNTER_page_faults)
         let access = Access(write: error.contains(.write), fetch: error.contains(.fetch), mode: mode)
         return locked {
             if fillByLastPath(address, access, neighbours) { return .done }
-            return resolve(address, access, neighbours)
+            return resolve(address, access, neighbours, unsyncs)
         }
     }
 
@@ -91,7 +94,7 @@ extension ShadowMemory {
 
     @inline(never)
     private func resolve(
-        _ address: GuestVirtual, _ access: Access, _ neighbours: UInt32
+        _ address: GuestVirtual, _ access: Access, _ neighbours: UInt32, _ unsyncs: Bool
     ) -> MemoryStatus {
         guard address.isCanonical else { return .notCanonical }
         guard !address.isInHole else { return .guestFault(faultError(access, .none)) }
@@ -105,6 +108,9 @@ extension ShadowMemory {
             let isForced = !permits(walk, access)
             if isForced && !mayForce(walk, access) { return refuse(refusal(walk, access)) }
             let target = walk.target
+            if isForced && !unsyncs && state.pointee.lastWrittenTable != target.value &+ 1 {
+                return .tableWrite
+            }
             let ready = prepareTarget(target, walk, access, isForced)
             guard case .done = ready else { return refuse(ready) }
             if markUsed(walk, address, access) {
@@ -125,7 +131,7 @@ extension ShadowMemory {
 
     /// A write to a table through a leaf that lacks W alone (MemoryPolicy).
     @inline(never)
-    private func mayForce(_ walk: GuestWalk, _ access: Access) -> Bool {
+    func mayForce(_ walk: GuestWalk, _ access: Access) -> Bool {
         let policy = MemoryPolicy(rawValue: state.pointee.policy)
         guard policy.contains(.tablesWritableThroughReadOnly), access.write, !access.fetch,
             access.mode == .kernel, case .complete = walk.end, !walk.first.isWritable,

@@ -66,6 +66,8 @@ public enum MemoryStatus: Equatable {
     case outOfPool
     /// An argument that names nothing in this VM.
     case refused
+    /// A store to a table that only reads as a guest's fault: do it by `writeTable`.
+    case tableWrite
 }
 
 /// The memory of the VM as one of its vCPUs operates on it. A small value: all state lies

@@ -117,6 +117,9 @@ struct MemoryState {
     var partialOrigins: UInt32
 
     var policy: UInt32
+    /// The frame of the last table that `writeTable` wrote to with no flush since, and one
+    /// more; 0: none.
+    var lastWrittenTable: UInt32
     /// Some vCPU was made to owe a flush by another, which has to kick it.
     var othersOwe: UInt32
     var unsyncCount: UInt32

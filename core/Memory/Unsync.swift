@@ -87,6 +87,7 @@ extension ShadowMemory {
     /// shadows each. Entries are read only after write access has been taken away.
     @inline(__always)
     func resyncAll() {
+        state.pointee.lastWrittenTable = 0
         if state.pointee.unsyncCount != 0 { resyncListed() }
     }
 
@@ -129,6 +130,44 @@ extension ShadowMemory {
         }
         if settled { unlist(at: index) }
         counters.add(PENUMBRA_COUNTER_resyncs)
+    }
+
+    /// A guest kernel's store to an entry of a table that it maps read-only, done for it:
+    /// new = old & keep | set, atomically, and rendered in the table's shadows.
+    /// - Parameter old: what stood there.
+    /// - Returns: `.refused` if this is no such store.
+    public func writeTable(
+        at address: GuestVirtual, keeping keep: UInt64, setting set: UInt64, old: inout UInt64
+    ) -> MemoryStatus {
+        locked {
+            let root = currentRoot(.kernel)
+            guard address.isCanonical, !address.isInHole, root != 0 else { return .refused }
+            let ready = prepareToFill()
+            guard case .done = ready else { return ready }
+            let walk = walk(ShadowPage(root).frame, address)
+            let access = Access(write: true, fetch: false, mode: .kernel)
+            guard case .complete = walk.end, mayForce(walk, access) else { return .refused }
+            let table = walk.target
+            let slot = Int(truncatingIfNeeded: address.pageOffset >> 3)
+            guard tableEntry(of: table).isPresent, !tableEntry(of: table).isReadOnly,
+                exchange(guestEntryAddress(table, slot), keep, set, &old)
+            else { return .refused }
+            state.pointee.lastWrittenTable = table.value &+ 1
+            counters.add(PENUMBRA_COUNTER_table_updates)
+            render(GuestEntry(old & keep | set), table, slot)
+            return .done
+        }
+    }
+
+    /// The guest may change the entry meanwhile; false if it does so all the time.
+    private func exchange(_ address: UInt, _ keep: UInt64, _ set: UInt64, _ old: inout UInt64) -> Bool {
+        var tries = 0
+        while tries < Bounds.retries {
+            old = ccore_load64(address)
+            if ccore_compare_exchange64(address, old, old & keep | set) { return true }
+            tries += 1
+        }
+        return false
     }
 
     /// PIN and UNPIN of a personality: a marked frame counts as a table even without a

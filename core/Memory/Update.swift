@@ -68,13 +68,19 @@ extension ShadowMemory {
         guard case .done = ready else { return ready }
         counters.add(PENUMBRA_COUNTER_table_updates)
         let stored = store(value, guestEntryAddress(table, slot), preserving)
+        render(stored, table, slot)
+        return .done
+    }
+
+    /// Brings that slot of a table's shadows in line with what was just stored there.
+    @inline(__always)
+    func render(_ stored: GuestEntry, _ table: GuestFrame, _ slot: Int) {
         dropTablesMadeWritable(stored, table)
         var index = frameInfoPointer(table).pointee.firstShadow
         while index != 0 {
             reapply(ShadowPage(index), slot, stored)
             index = descriptorPointer(index).pointee.nextOfFrame
         }
-        return .done
     }
 
     /// Under the lock nobody sets A and D but the guest itself, against which compare and

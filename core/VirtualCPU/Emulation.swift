@@ -221,7 +221,7 @@ extension VCPU {
     }
 
     /// General register by its encoding (SDM vol. 2, table 2-2 and REX).
-    private func setRegister(_ number: UInt8, _ value: UInt64) {
+    func setRegister(_ number: UInt8, _ value: UInt64) {
         switch number {
         case 0: frame.rax = value
         case 1: frame.rcx = value
@@ -239,6 +239,27 @@ extension VCPU {
         case 13: frame.r13 = value
         case 14: frame.r14 = value
         default: frame.r15 = value
+        }
+    }
+
+    func register(_ number: UInt8) -> UInt64 {
+        switch number {
+        case 0: frame.rax
+        case 1: frame.rcx
+        case 2: frame.rdx
+        case 3: frame.rbx
+        case 4: frame.rsp
+        case 5: frame.rbp
+        case 6: frame.rsi
+        case 7: frame.rdi
+        case 8: frame.r8
+        case 9: frame.r9
+        case 10: frame.r10
+        case 11: frame.r11
+        case 12: frame.r12
+        case 13: frame.r13
+        case 14: frame.r14
+        default: frame.r15
         }
     }
 }

@@ -9,6 +9,9 @@ import CPenumbra
 enum Continuation: UInt32 {
     case resume = 0
     case leave = 1
+    /// The frame lacks the registers that functions preserve: complete it, and then
+    /// `core_table_write`.
+    case completeTableWrite = 2
 }
 
 /// What has to happen before the guest can redo what it was doing.
@@ -75,7 +78,7 @@ extension VCPU {
             return finish()
         case .outOfPool:
             return kill(PENUMBRA_CRASH_OUT_OF_POOL)
-        case .done, .guestFault, .notCanonical, .refused:
+        case .done, .guestFault, .notCanonical, .refused, .tableWrite:
             return kill(PENUMBRA_CRASH_INVARIANT)
         }
     }

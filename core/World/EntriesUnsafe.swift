@@ -38,6 +38,13 @@ public func coreException(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32
         isXenPV ? Exceptions<XenPV>.handle(vcpu) : Exceptions<TestPersonality>.handle(vcpu), vcpu)
 }
 
+/// A native store to a table, with all registers in the frame.
+@c(core_table_write)
+public func coreTableWrite(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {
+    let vcpu = VCPU(page)
+    return checked(vcpu.finishTableWrite(), vcpu)
+}
+
 /// iretq refused the guest's context.
 @c(core_iret_fault)
 public func coreIretFault(_ page: UnsafeMutablePointer<penumbra_vcpu>) -> UInt32 {

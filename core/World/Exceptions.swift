@@ -31,6 +31,8 @@ enum Exceptions<P: Personality> {
             return vcpu.inject(Vector.pageFault, error: UInt64(error.rawValue), redo: .instruction)
         case .notCanonical:
             return vcpu.inject(Vector.generalProtection, error: 0, redo: .instruction)
+        case .tableWrite:
+            return .completeTableWrite
         case .refused:
             return vcpu.kill(PENUMBRA_CRASH_BAD_ROOT)
         case let status:

@@ -27,7 +27,7 @@ extension XenPV {
             var entry = MulticallEntry()
             let read = vcpu.copyIn(&entry, from: GuestVirtual(rest.first))
             guard case .done = read else { return end(Answer(read), vcpu, rest) }
-            let answer = operate(vcpu, entry.number, &entry.arguments)
+            let answer = operateOne(vcpu, entry.number, &entry.arguments)
             guard case .value(let value) = answer else {
                 return interrupt(vcpu, answer, entry.arguments, rest)
             }
@@ -38,6 +38,14 @@ extension XenPV {
             left -= 1
         }
         return end(rest.second & 0xffff_ffff == 0 ? .value(0) : .slice, vcpu, rest)
+    }
+
+    /// A function of its own: its frame is not this loop's.
+    @inline(never)
+    private static func operateOne(
+        _ vcpu: VCPU, _ number: UInt64, _ arguments: inout CallArguments
+    ) -> Answer {
+        operate(vcpu, number, &arguments)
     }
 
     @inline(__always)

@@ -25,6 +25,8 @@
 /* A field of the vCPU page, with RSP so many bytes below the entry frame's end. */
 #define FIELD_BELOW(bytes, field) (VCPU_##field - VCPU_FRAME_END + (bytes))(%rsp)
 #define FIELD(field) FIELD_BELOW(0, field)
+/* Continuation.completeTableWrite (core/VirtualCPU/Exits.swift) */
+#define CONTINUE_TABLE_WRITE 2
 #define CRASH_UNCLASSIFIED PENUMBRA_CRASH_CORE_EXCEPTION
 
 	.macro PUSH_REGISTERS
@@ -351,7 +353,10 @@ leave_after_call:
 	movq	%r13, VCPU_FRAME_R13(%rbx)
 	movq	%r14, VCPU_FRAME_R14(%rbx)
 	movq	%r15, VCPU_FRAME_R15(%rbx)
-	jmp	world_exit
+	cmpl	$CONTINUE_TABLE_WRITE, %eax
+	jne	world_exit
+	CALL_CORE core_table_write
+	jmp	core_done
 
 /* ---- 2. interrupts and exceptions ---------------------------------------------- */
 
