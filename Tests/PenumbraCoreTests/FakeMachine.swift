@@ -256,6 +256,7 @@ extension FakeMachine {
         neighbours: UInt32 = 0, inspect: (Translation) -> Void = { _ in }
     ) -> (MemoryStatus, Int?) {
         let key = FakeProcessor.key(address, mode)
+        var unsyncs = false
         for _ in 0..<8 {
             if processors[vcpu].tlb[key] == nil, let found = hardwareWalk(vcpu, address, mode) {
                 processors[vcpu].tlb[key] = found
@@ -270,8 +271,13 @@ extension FakeMachine {
             var error = attempt == .write ? PageFaultError.write : .none
             if attempt == .fetch { error = error.union(.fetch) }
             let status = run(vcpu) {
-                $0.fault(GuestVirtual(address), error.union(.user), mode: mode, neighbours: neighbours)
+                $0.fault(
+                    GuestVirtual(address), error.union(.user), mode: mode, neighbours: neighbours,
+                    unsyncs: unsyncs)
             }
+            // What it writes is not known here: the guest does it itself.
+            unsyncs = status == .tableWrite
+            if unsyncs { continue }
             guard case .done = status else { return (status, nil) }
         }
         Issue.record("the access at \(String(address, radix: 16)) faults for ever")

@@ -206,10 +206,27 @@ final class RandomGuest {
     func plainWrite(_ vcpu: Int) {
         let place = Int.random(in: 0..<addresses.count, using: &random)
         let mode: GuestMode = random.chance(70) ? .kernel : .user
+        if policy && mode == .kernel && random.chance(50) && writeForGuest(vcpu, place) { return }
         guard let frame = access(vcpu, place, .write, mode) else { return }
         tableWrites += 1
         machine.setEntry(frame, random.pick(Self.slots), randomEntry())
         observe()
+    }
+
+    /// The same, done by the core.
+    /// - Returns: whether the tables say that it is a store to a table that only reads.
+    func writeForGuest(_ vcpu: Int, _ place: Int) -> Bool {
+        let address = addresses[place] + UInt64(random.pick(Self.slots)) * 8
+        let keep = random.pick([0, ~0, ~2 as UInt64])
+        let entry = randomEntry()
+        var old: UInt64 = 0
+        let status = machine.run(vcpu) {
+            $0.writeTable(at: GuestVirtual(address), keeping: keep, setting: entry, old: &old)
+        }
+        observe()
+        guard case .done = status else { return false }
+        tableWrites += 1
+        return true
     }
 
     func update(_ vcpu: Int) {

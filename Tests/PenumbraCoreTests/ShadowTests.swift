@@ -515,6 +515,29 @@ extension MemoryTests {
             guest.machine.check()
         }
 
+        @Test("one store to a read-only table is done for the guest, the next unsyncs, a flush starts anew")
+        func writtenForGuest() {
+            let (guest, table) = guest(bits: 0x1, policy: .tablesWritableThroughReadOnly)
+            let memory = guest.machine.memory()
+            let write = { memory.fault(GuestVirtual(SmallGuest.high), .write, mode: .kernel) }
+            for _ in 0..<2 {
+                #expect(write() == .tableWrite)
+                var old: UInt64 = 0
+                let before = guest.machine.entry(table, 511)
+                let status = memory.writeTable(
+                    at: GuestVirtual(SmallGuest.high + 511 * 8), keeping: 0, setting: before ^ 0x200,
+                    old: &old)
+                #expect(status == .done && old == before)
+                #expect(guest.machine.entry(table, 511) == before ^ 0x200)
+                #expect(write() == .done)
+                guest.machine.check()
+                guest.flush()
+            }
+            var old: UInt64 = 0
+            let elsewhere = GuestVirtual(SmallGuest.high + 0x1000_0000)
+            #expect(memory.writeTable(at: elsewhere, keeping: 0, setting: 1, old: &old) == .refused)
+        }
+
         @Test("a lent write in the lower half reaches no user view")
         func lentLow() {
             let guest = SmallGuest(policy: .tablesWritableThroughReadOnly)
