@@ -117,8 +117,8 @@ struct penumbra_vcpu_host {
 	/* Watchdog. */
 	struct list_head running;
 	unsigned long entered; /* jiffies */
-	u64 seen_entries;
-	int overdue;
+	u64 seen_entries, seen_nmis;
+	int overdue, unanswered; /* looks since; NMIs that the core took and did not leave after */
 };
 
 /* world.c: of this machine, found at load. */

@@ -2,9 +2,12 @@
 /*
  * vCPUs that never come back. The core runs with interrupts off; the module's own timers,
  * one per CPU, look at all running vCPUs once a second. One that has not left the world
- * for a second gets a reschedule IPI (a guest that merely runs then exits); one that still
- * has not a second later is stuck in the core: it gets an NMI with the number of its
- * entry in `stuck`, and the stub of the core ends that VM. With one CPU nothing can notice.
+ * for a second gets a reschedule IPI (a guest that merely runs then exits), then an NMI with
+ * each look. The core counts an NMI and leaves as soon as it is done with what it does; one
+ * that has counted several and has not left is stuck, and not just starved by whoever
+ * virtualises this host, in which case the NMIs would not arrive either. The next NMI finds
+ * the number of that entry in `stuck`, and the stub of the core ends the VM. With one CPU
+ * nothing can notice.
  */
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
@@ -18,14 +21,37 @@
 #include "penumbra.h"
 
 #define PERIOD HZ
-#define OVERDUE_TO_KICK 1
-#define OVERDUE_TO_KILL 2
+#define UNANSWERED_TO_KILL 2
 
 static DEFINE_SPINLOCK(running_lock);
 static LIST_HEAD(running);
 static DEFINE_PER_CPU(struct timer_list, watch);
 static DEFINE_PER_CPU(int, nmi_sent);
 static int hotplug_state;
+
+static void send_nmi(struct penumbra_vcpu_host *vcpu)
+{
+	per_cpu(nmi_sent, vcpu->cpu) = 1;
+	smp_mb();
+	apic->send_IPI(vcpu->cpu, NMI_VECTOR);
+}
+
+static void remind(struct penumbra_vcpu_host *vcpu, u64 entries)
+{
+	u64 nmis = READ_ONCE(vcpu->page->counter[PENUMBRA_COUNTER_nmis_in_core]);
+
+	vcpu->overdue++;
+	if (vcpu->overdue == 1) {
+		smp_send_reschedule(vcpu->cpu);
+		return;
+	}
+	if (vcpu->overdue > 2 && nmis != vcpu->seen_nmis)
+		vcpu->unanswered++;
+	vcpu->seen_nmis = nmis;
+	if (vcpu->unanswered >= UNANSWERED_TO_KILL)
+		WRITE_ONCE(vcpu->page->stuck, (u32)entries);
+	send_nmi(vcpu);
+}
 
 static void look_at(struct penumbra_vcpu_host *vcpu)
 {
@@ -35,17 +61,10 @@ static void look_at(struct penumbra_vcpu_host *vcpu)
 	    time_before(jiffies, READ_ONCE(vcpu->entered) + PERIOD)) {
 		vcpu->seen_entries = entries;
 		vcpu->overdue = 0;
+		vcpu->unanswered = 0;
 		return;
 	}
-	vcpu->overdue++;
-	if (vcpu->overdue == OVERDUE_TO_KICK) {
-		smp_send_reschedule(vcpu->cpu);
-	} else if (vcpu->overdue >= OVERDUE_TO_KILL) {
-		WRITE_ONCE(vcpu->page->stuck, (u32)entries);
-		per_cpu(nmi_sent, vcpu->cpu) = 1;
-		smp_mb();
-		apic->send_IPI(vcpu->cpu, NMI_VECTOR);
-	}
+	remind(vcpu, entries);
 }
 
 static void watch_fired(struct timer_list *timer)

@@ -59,6 +59,7 @@ void penumbra_offsets(void)
 	COUNTER(fast_syscalls);
 	COUNTER(fast_irets);
 	COUNTER(world_entries);
+	COUNTER(nmis_in_core);
 	VCPU(EXIT_REASON, exit_reason);
 	VCPU(EXIT_ARG0, exit_arg[0]);
 	VCPU(CRASH_REASON, crash_reason);

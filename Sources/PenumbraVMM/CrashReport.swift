@@ -36,7 +36,7 @@ public struct CrashReport: Equatable, Sendable, CustomStringConvertible {
         (PENUMBRA_CRASH_CORE_GP, "core-gp", .core, "a general protection fault in the core"),
         (PENUMBRA_CRASH_CORE_DOUBLE_FAULT, "core-double-fault", .core, "a double fault in the core"),
         (PENUMBRA_CRASH_CORE_EXCEPTION, "core-exception", .core, "an exception in the core"),
-        (PENUMBRA_CRASH_CORE_STUCK, "core-stuck", .core, "a second in the core without an exit"),
+        (PENUMBRA_CRASH_CORE_STUCK, "core-stuck", .core, "seconds in the core without an exit"),
         (PENUMBRA_CRASH_INVARIANT, "invariant", .core, "the checker found a broken invariant"),
         (PENUMBRA_CRASH_PROTOCOL, "protocol", .core, "an exit that is not on the list"),
         (PENUMBRA_CRASH_KILLED, "killed", .user, "ended on request"),

@@ -21,7 +21,8 @@
 	X(31, shadow_pages_made) X(32, shadow_pages_dropped)         \
 	X(33, reclaims) X(34, events_injected)                       \
 	X(35, exceptions_injected) X(36, emulations)                 \
-	X(37, world_entries) X(38, spurious_faults)
+	X(37, world_entries) X(38, spurious_faults)                  \
+	X(39, nmis_in_core)
 
 #define PENUMBRA_COUNTER_COUNT 64
 

@@ -50,7 +50,7 @@
 #define PENUMBRA_CRASH_CORE_GP 18         /* core bug */
 #define PENUMBRA_CRASH_CORE_DOUBLE_FAULT 19 /* core bug: stack overflow among others */
 #define PENUMBRA_CRASH_CORE_EXCEPTION 20  /* core bug: any other vector, in crash_vector */
-#define PENUMBRA_CRASH_CORE_STUCK 21      /* core bug: a second in the core without an exit */
+#define PENUMBRA_CRASH_CORE_STUCK 21      /* core bug: seconds in the core without an exit */
 #define PENUMBRA_CRASH_INVARIANT 22       /* core bug: the checker found a broken invariant */
 #define PENUMBRA_CRASH_PROTOCOL 23        /* core bug: an exit that is not on the list (module) */
 #define PENUMBRA_CRASH_KILLED 24          /* the VMM asked for it */

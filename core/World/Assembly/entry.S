@@ -484,6 +484,7 @@ entry_nmi:
 	jmp	world_exit
 nmi_in_core:
 	movb	$1, ATTENTION_BYTE(PENUMBRA_ATTENTION_NMI)(%rax)
+	incq	VCPU_COUNTER_nmis_in_core(%rax)
 	/* The watchdog names the entry that it found stuck: a later one is innocent. */
 	movl	VCPU_STUCK(%rax), %ecx
 	cmpl	VCPU_COUNTER_world_entries(%rax), %ecx
