@@ -55,3 +55,23 @@ $(GUEST_BUILD)/%.elf: $(GUEST_BUILD)/%.o $(GUEST_KIT_OBJECTS) $(GUEST_KIT)/guest
 # Objects are kept: otherwise make takes them for intermediate files and deletes them.
 .SECONDARY: $(GUEST_KIT_OBJECTS) $(GUEST_NAMES:%=$(GUEST_BUILD)/%.o) \
 	$(patsubst guests/%.S,$(GUEST_BUILD)/%.asm.o,$(wildcard guests/*.S))
+
+# Kernels for Xen PV: guests/xenpv/<name>.swift become $(BUILD)/guests/xenpv/<name>.elf.
+XENPV_KIT := guests/xenpv/kit
+XENPV_NAMES := $(basename $(notdir $(wildcard guests/xenpv/*.swift)))
+XENPV_HEADERS := $(GUEST_HEADERS) $(wildcard $(XENPV_KIT)/*.h) $(XENPV_KIT)/module.modulemap
+
+guests: $(XENPV_NAMES:%=$(GUEST_BUILD)/xenpv/%.elf)
+
+$(GUEST_BUILD)/xenpv/start.o: $(XENPV_KIT)/start.S
+	@mkdir -p $(@D)
+	@$(CLANG) $(GUEST_CFLAGS) -c $< -o $@
+
+$(GUEST_BUILD)/xenpv/%.o: guests/xenpv/%.swift $(XENPV_KIT)/Xen.swift $(XENPV_HEADERS)
+	@mkdir -p $(@D)
+	@$(SWIFTC) $(GUEST_SWIFTFLAGS) -I $(XENPV_KIT) -c $< $(XENPV_KIT)/Xen.swift -o $@
+
+$(GUEST_BUILD)/xenpv/%.elf: $(GUEST_BUILD)/xenpv/%.o $(GUEST_BUILD)/xenpv/start.o $(XENPV_KIT)/kernel.ld
+	@$(LLD) --gc-sections -static -z max-page-size=4096 -T $(XENPV_KIT)/kernel.ld $(filter %.o,$^) -o $@
+
+.SECONDARY: $(GUEST_BUILD)/xenpv/start.o $(XENPV_NAMES:%=$(GUEST_BUILD)/xenpv/%.o)

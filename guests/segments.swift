@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Segment registers and bases: selectors that are the guest's load, the core's and wrong ones
 // are #GP(selector); FS and GS bases live through exits, GS per mode; and descriptors that a
-// guest sets are sanitised.
+// guest sets are sanitised, and may go again.
 // Expect: exit 0
 import CKit
 
@@ -92,6 +92,8 @@ func descriptors() {
     equal(set(0), 0, "a null descriptor")
     probe(kit_probe_write_es, selector).traps(13, selector & 0xfffc, "not there any more")
 
+    lostDescriptors()
+
     // Ring-0 code, ring-0 data, a call gate, a TSS, an LDT: never as they are.
     forEach([
         0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x0000_ec00_0010_0000, 0x0000_8900_0000_0067,
@@ -103,4 +105,16 @@ func descriptors() {
         check(rights == 0 || rights & 0x7000 == 0x7000, "what is visible is code or data of DPL 3")
     }
     equal(set(0), 0, "a null descriptor")
+}
+
+/// A descriptor that goes while a register holds its selector: that is null after the next exit.
+func lostDescriptors() {
+    forEach([kit_probe_write_ds, kit_probe_write_es, kit_probe_write_fs, kit_probe_write_gs]) {
+        (load: kit_probe) in
+        equal(set(dataDescriptor), 0, "a data segment")
+        probe(load, selector).passes("loads")
+        equal(set(0), 0, "a null descriptor")
+        hypercall(PTEST_YIELD)
+    }
+    equal(probe(kit_probe_read_ds).value & 0xffff, 0, "a selector without a descriptor")
 }

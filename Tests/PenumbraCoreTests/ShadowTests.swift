@@ -566,6 +566,37 @@ extension MemoryTests {
             guest.machine.check()
         }
 
+        @Test("a read-only frame stays read-only, even when the guest calls it a table")
+        func markedReadOnly() {
+            let guest = SmallGuest(policy: .tablesWritableThroughReadOnly)
+            guest.machine.setPresent(40, true, readOnly: true)
+            guest.map(SmallGuest.high, 40, bits: 0x1)
+            guest.start()
+            _ = guest.machine.run { $0.markTable(GuestFrame(40), true) }
+            #expect(guest.machine.access(0, SmallGuest.high, .write).0 == .guestFault(.present.union(.write)))
+            guest.machine.check()
+        }
+
+        @Test("an instruction that writes to a table on its own code's path gets both")
+        func writesOwnPath() {
+            let guest = SmallGuest()
+            guest.map(SmallGuest.low, 30)
+            let two = guest.machine.table(SmallGuest.low, root: 1, level: 2)
+            guest.map(SmallGuest.high, two)
+            guest.start()
+            _ = guest.machine.access(0, SmallGuest.low, .fetch)
+            let memory = guest.machine.memory()
+            let address = GuestVirtual(SmallGuest.high)
+            #expect(memory.fault(address, .write, mode: .kernel, isRepeated: true) == .done)
+            #expect(guest.machine.hardwareWalk(0, SmallGuest.low, .kernel)?.executable == true)
+            #expect(guest.machine.hardwareWalk(0, SmallGuest.high, .kernel)?.writable == true)
+            guest.machine.check()
+            guest.machine.setEntry(two, 2, 0)
+            guest.flush()
+            #expect(guest.machine.access(0, SmallGuest.low, .fetch).0 == .guestFault(.fetch))
+            guest.machine.check()
+        }
+
         @Test("more tables than the list holds are written to, and none is forgotten")
         func listFull() {
             let guest = SmallGuest(poolLimit: 512)

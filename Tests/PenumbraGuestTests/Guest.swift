@@ -14,6 +14,7 @@ struct Guest {
         let description: String
     }
 
+    /// Below guests/, as "xenpv/panic".
     let name: String
     let expectation: Expectation
     var needsDebug = false
@@ -56,20 +57,28 @@ struct Guest {
         }
     }
 
+    /// A kernel for Xen PV, which `penumbra boot` starts; all others are of the test personality.
+    var isXenPV: Bool { name.hasPrefix(Self.xenPVDirectory) }
+    private static let xenPVDirectory = "xenpv/"
+
     /// Every guest of the tree, by name.
-    static func all() throws -> [Guest] {
-        try FileManager.default.contentsOfDirectory(at: Tree.guests, includingPropertiesForKeys: nil)
+    static func all() throws -> [Guest] { try all(below: "") + all(below: xenPVDirectory) }
+
+    private static func all(below directory: String) throws -> [Guest] {
+        let folder = Tree.guests.appending(path: directory)
+        return try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
             .filter { $0.pathExtension == "swift" }
             .sorted { $0.path < $1.path }
             .map { file in
-                let name = file.deletingPathExtension().lastPathComponent
+                let name = directory + file.deletingPathExtension().lastPathComponent
                 return try Guest(named: name, head: String(contentsOf: file, encoding: .utf8))
             }
     }
 
     /// Runs it in a machine; nil: as expected, else what was wrong.
     func run(on machine: TestMachine, debugCore: Bool, restricted: Bool) throws -> String? {
-        var words = ["guest", Tree.image(name).path, "--machine", machine.name]
+        var words = isXenPV ? ["boot", "--memory=16M", "--kernel"] : ["guest"]
+        words += [Tree.image(name).path, "--machine", machine.name]
         words += ["--timeout", expectation == .timeout ? "3" : "120"] + options
         if debugCore { words.append("--debug") }
         if restricted { words.append("--restricted") }

@@ -101,8 +101,11 @@ struct SegmentDescriptor {
     private var isCodeOrData: Bool { value >> 44 & 1 != 0 }
     private var isCode: Bool { value >> 43 & 1 != 0 }
 
-    /// Whether a data segment register takes it: present data, or code that may be read.
-    var isReadable: Bool { isPresent && isCodeOrData && (!isCode || value >> 41 & 1 != 0) }
+    /// Whether a data segment register takes it by a selector of privilege 3: present data, or code
+    /// that may be read. The core's own, of privilege 0, are in the live table too.
+    var isReadable: Bool {
+        isPresent && isCodeOrData && value >> 45 & 3 == 3 && (!isCode || value >> 41 & 1 != 0)
+    }
 
     /// What the live table gets, as Xen does it: absent descriptors as they are, code and
     /// data with privilege 3 and already accessed, anything else refused.

@@ -9,25 +9,44 @@ import CCore
 import CPenumbra
 
 extension ShadowMemory {
-    /// Resolves a page fault of this vCPU.
+    /// Resolves a page fault of this vCPU: `fillAtOnce`, or `resolveFault`.
+    @inline(__always)
+    public func fault(
+        _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0,
+        unsyncs: Bool = false, isRepeated: Bool = false
+    ) -> MemoryStatus {
+        if fillAtOnce(address, error, mode: mode, neighbours: neighbours) { return .done }
+        return resolveFault(
+            address, error, mode: mode, neighbours: neighbours, unsyncs: unsyncs, isRepeated: isRepeated)
+    }
+
+    /// Begins every page fault: whether its short form was enough.
+    @inline(__always)
+    public func fillAtOnce(
+        _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0
+    ) -> Bool {
+        counters.add(PENUMBRA_COUNTER_page_faults)
+        let access = Access(write: error.contains(.write), fetch: error.contains(.fetch), mode: mode)
+        return locked { fillByLastPath(address, access, neighbours) }
+    }
+
+    /// The long form of a page fault.
     /// - Parameters:
     ///   - error: the processor's error code. U is ignored, since both modes run in ring 3.
     ///   - neighbours: fill up to so many present, accessed entries around it as well.
     ///   - unsyncs: a store to a read-only table makes it writable, whatever came before.
+    ///   - isRepeated: the instruction has faulted before.
     /// - Returns: `.done` if the guest may run on (after `settleFlush`), `.guestFault` with
     ///   the error code to inject, `.tableWrite`, or what must be done before the guest
     ///   tries again.
     @inline(__always)
-    public func fault(
+    public func resolveFault(
         _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0,
-        unsyncs: Bool = false
+        unsyncs: Bool = false, isRepeated: Bool = false
     ) -> MemoryStatus {
-        counters.add(PENUMBRA_COUNTER_page_faults)
-        let access = Access(write: error.contains(.write), fetch: error.contains(.fetch), mode: mode)
-        return locked {
-            if fillByLastPath(address, access, neighbours) { return .done }
-            return resolve(address, access, neighbours, unsyncs)
-        }
+        let access = Access(
+            write: error.contains(.write), fetch: error.contains(.fetch), isRepeated: isRepeated, mode: mode)
+        return locked { resolve(address, access, neighbours, unsyncs) }
     }
 
     /// The short form. What the walker would check of the address and above level 1 it has
@@ -138,7 +157,8 @@ extension ShadowMemory {
             walk.isWritableAboveLeaf
         else { return false }
         let target = walk.target
-        return tableEntry(of: target).isPresent && isTable(target)
+        let backing = tableEntry(of: target)
+        return backing.isPresent && !backing.isReadOnly && isTable(target)
     }
 
     /// Whether plain writes to the frame are page-table updates: the guest declared it a
@@ -159,18 +179,21 @@ extension ShadowMemory {
         guard access.write else { return .done }
         if backing.isReadOnly { return .guestFault(faultError(access, .present)) }
         if isForced || frameInfoPointer(target).pointee.forbidsWriting {
-            admitWriter(to: target, walk, isForced)
+            admitWriter(to: target, walk, access, isForced)
         }
         return .done
     }
 
     /// A plain write to a frame that holds tables. Shadows above level 1 go, since writers
-    /// of such tables are rare and usually done with them; but not those on the path of
-    /// this very access, which would come back at once and forbid the write again. What
+    /// of such tables are rare and usually done with them; but not those that this very
+    /// instruction needs, which would come back at once and forbid the write again: on the path
+    /// of the access, or of its code or another operand, for which it faulted before. What
     /// remains is unsynced.
     @inline(never)
-    private func admitWriter(to target: GuestFrame, _ walk: GuestWalk, _ isForced: Bool) {
-        if !walk.passes(target) { dropShadows(of: target, aboveLevel: 1) }
+    private func admitWriter(
+        to target: GuestFrame, _ walk: GuestWalk, _ access: Access, _ isForced: Bool
+    ) {
+        if !access.isRepeated && !walk.passes(target) { dropShadows(of: target, aboveLevel: 1) }
         if isForced || frameInfoPointer(target).pointee.firstShadow != 0 { open(target) }
     }
 

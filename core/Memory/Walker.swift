@@ -125,6 +125,8 @@ extension ShadowMemory {
 struct Access {
     var write: Bool
     var fetch: Bool
+    /// By an instruction that has faulted before.
+    var isRepeated = false
     var mode: GuestMode
 
     /// Bits that every entry on the path must have.

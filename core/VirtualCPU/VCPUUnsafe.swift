@@ -32,6 +32,7 @@ struct VCPUState {
     /// Where the last page fault was, and how often in a row nothing else came between.
     var lastFaultRIP: UInt64
     var lastFaultAddress: UInt64
+    var earlierFaultAddress: UInt64
     var repeatedFaults: UInt32
     var isHalted: Bool
     var awaitsAnswer: Bool

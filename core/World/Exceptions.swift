@@ -4,7 +4,8 @@
 
 import CPenumbra
 
-/// The same fault this often, with nothing injected and no other entry in between, never ends.
+/// One instruction's same one or two faults this often, with nothing injected and no other entry in
+/// between, never end.
 private var faultLoopLimit: UInt32 { 10_000 }
 
 enum Exceptions<P: Personality> {
@@ -21,8 +22,21 @@ enum Exceptions<P: Personality> {
     private static func pageFault(_ vcpu: VCPU) -> Continuation {
         let address = Processor.faultAddress
         let error = PageFaultError(rawValue: UInt32(truncatingIfNeeded: vcpu.frame.error))
-        if loops(vcpu, address) { return vcpu.kill(PENUMBRA_CRASH_FAULT_LOOP, detail: address) }
-        switch vcpu.memory.fault(GuestVirtual(address), error, mode: vcpu.mode) {
+        if vcpu.memory.fillAtOnce(GuestVirtual(address), error, mode: vcpu.mode) { return vcpu.finish() }
+        return resolve(vcpu, address, error)
+    }
+
+    @inline(never)
+    private static func resolve(_ vcpu: VCPU, _ address: UInt64, _ error: PageFaultError) -> Continuation {
+        let isRepeated = vcpu.frame.rip == vcpu.state.pointee.lastFaultRIP
+        if isRepeated { countRepetition(vcpu, address) } else { vcpu.state.pointee.repeatedFaults = 0 }
+        if vcpu.state.pointee.repeatedFaults > faultLoopLimit {
+            return vcpu.kill(PENUMBRA_CRASH_FAULT_LOOP, detail: address)
+        }
+        note(vcpu, address)
+        let status = vcpu.memory.resolveFault(
+            GuestVirtual(address), error, mode: vcpu.mode, isRepeated: isRepeated)
+        switch status {
         case .done:
             return vcpu.finish()
         case .guestFault(let error):
@@ -40,18 +54,24 @@ enum Exceptions<P: Personality> {
         }
     }
 
+    /// Of a loop over many pages each fault has a new address; code and operand that take each other's
+    /// mappings away have two.
     @inline(__always)
-    private static func loops(_ vcpu: VCPU, _ address: UInt64) -> Bool {
-        let rip = vcpu.frame.rip
+    private static func countRepetition(_ vcpu: VCPU, _ address: UInt64) {
         let state = vcpu.state
-        guard state.pointee.lastFaultAddress == address && state.pointee.lastFaultRIP == rip else {
+        let isKnown =
+            state.pointee.lastFaultAddress == address || state.pointee.earlierFaultAddress == address
+        state.pointee.repeatedFaults = isKnown ? state.pointee.repeatedFaults &+ 1 : 0
+    }
+
+    @inline(__always)
+    private static func note(_ vcpu: VCPU, _ address: UInt64) {
+        let state = vcpu.state
+        if state.pointee.lastFaultAddress != address {
+            state.pointee.earlierFaultAddress = state.pointee.lastFaultAddress
             state.pointee.lastFaultAddress = address
-            state.pointee.lastFaultRIP = rip
-            state.pointee.repeatedFaults = 0
-            return false
         }
-        state.pointee.repeatedFaults &+= 1
-        return state.pointee.repeatedFaults > faultLoopLimit
+        state.pointee.lastFaultRIP = vcpu.frame.rip
     }
 
     // MARK: all others

@@ -698,7 +698,8 @@ world_enter:
 	jnz	1f
 	GUEST_CR3 %rax
 1:	movq	%rax, %cr3
-	movq	%rbx, %rsp
+	/* Not yet on the frame: below it is no room for what a selector that faults pushes. */
+	movq	VCPU_STACK_TOP(%rbx), %rsp
 	lldt	VCPU_SEL_LDT(%rbx)
 	movl	VCPU_SEL_DS(%rbx), %eax
 load_ds:

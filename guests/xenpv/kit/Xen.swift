@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls, text, and the state a kernel needs before it can be hostile: handlers, shared_info,
+// a page-table entry where it wants one. Numbers: docs/xen-pv.md and Xen's public headers.
+import XenKit
+
+enum Call {
+    static let setTrapTable: UInt64 = 0
+    static let mmuUpdate: UInt64 = 1
+    static let stackSwitch: UInt64 = 3
+    static let multicall: UInt64 = 13
+    static let updateAddress: UInt64 = 14
+    static let setTimer: UInt64 = 15
+    static let version: UInt64 = 17
+    static let console: UInt64 = 18
+    static let iret: UInt64 = 23
+    static let vcpu: UInt64 = 24
+    static let mmuExtended: UInt64 = 26
+    static let scheduler: UInt64 = 29
+    static let callback: UInt64 = 30
+    static let eventChannel: UInt64 = 32
+}
+
+/// DOMID_SELF.
+let domainSelf: UInt64 = 0x7ff0
+
+@discardableResult
+func call(
+    _ number: UInt64, _ first: UInt64 = 0, _ second: UInt64 = 0, _ third: UInt64 = 0, _ fourth: UInt64 = 0
+) -> Int64 {
+    kit_hypercall6(number, first, second, third, fourth, 0, 0)
+}
+
+// MARK: - Text and the end
+
+func put(_ text: StaticString) {
+    call(Call.console, 0, UInt64(text.utf8CodeUnitCount), UInt64(UInt(bitPattern: text.utf8Start)))
+}
+
+func put(decimal value: UInt64) {
+    var divisor: UInt64 = 1
+    while value / divisor >= 10 { divisor *= 10 }
+    while divisor > 0 {
+        var digit = 48 + UInt8(truncatingIfNeeded: value / divisor % 10)
+        withUnsafePointer(to: &digit) { _ = call(Call.console, 0, 1, UInt64(UInt(bitPattern: $0))) }
+        divisor /= 10
+    }
+}
+
+enum Shutdown: UInt32 {
+    case poweroff = 0
+    case reboot = 1
+    case crash = 3
+}
+
+func end(_ reason: Shutdown) -> Never {
+    var record = reason.rawValue
+    withUnsafePointer(to: &record) { _ = call(Call.scheduler, 2, UInt64(UInt(bitPattern: $0))) }
+    while true {}
+}
+
+func fail(_ message: StaticString) -> Never {
+    put("FAIL: ")
+    put(message)
+    put("\n")
+    end(.crash)
+}
+
+func check(_ condition: Bool, _ message: StaticString) {
+    if !condition { fail(message) }
+}
+
+// MARK: - Memory
+
+enum Entry {
+    static let present: UInt64 = 1
+    static let writable: UInt64 = 2
+    static let user: UInt64 = 4
+    static let all: UInt64 = present | writable | user
+    static let addressMask: UInt64 = 0x000f_ffff_ffff_f000
+}
+
+/// What the loader says, and the frames that a guest may play with: those behind its first
+/// mapping, which ends at a multiple of 4 MiB.
+enum Domain {
+    nonisolated(unsafe) static var frames: UInt64 = 0
+    nonisolated(unsafe) static var root: UInt64 = 0
+    nonisolated(unsafe) static var shared: UInt64 = 0
+    /// The command line, as a decimal number.
+    nonisolated(unsafe) static var number: UInt64 = 0
+    static let firstFree: UInt64 = 1024
+
+    static func read(_ start: UnsafePointer<xenpv_start_info>) {
+        frames = start.pointee.nr_pages
+        root = start.pointee.page_tables >> 12
+        shared = start.pointee.shared_info >> 12
+        check(frames >= 4096, "this guest needs 16 MiB")
+        var place = UInt64(UInt(bitPattern: start)) + 0x80
+        while kit_load8(place) >= 48 && kit_load8(place) <= 57 {
+            number = number &* 10 &+ UInt64(kit_load8(place) - 48)
+            place += 1
+        }
+    }
+}
+
+/// Stores an entry by mmu_update.
+@discardableResult
+func store(entry value: UInt64, frame: UInt64, slot: UInt64) -> Int64 {
+    let request = xenpv_scratch_address() + 0x3ff0
+    kit_store64(request, frame << 12 | slot << 3)
+    kit_store64(request + 8, value)
+    return call(Call.mmuUpdate, request, 1, 0, domainSelf)
+}
+
+// MARK: - Handlers
+
+enum Handlers {
+    static func install() {
+        setTraps()
+        call(Call.stackSwitch, 0xe02b, xenpv_entry_stack())
+        register(0, xenpv_event)
+        register(1, xenpv_ignore)
+        register(2, xenpv_trap)
+        register(7, xenpv_trap)
+    }
+
+    private static func register(_ type: UInt64, _ function: kit_entry) {
+        let record = xenpv_scratch_address()
+        kit_store64(record, type)
+        kit_store64(record + 8, kit_function_address(function))
+        check(call(Call.callback, 0, record) == 0, "a callback")
+    }
+
+    /// Debug traps are ignored, all else is what a probe or user code met.
+    private static func setTraps() {
+        let table = xenpv_scratch_address()
+        var place = table
+        var vector: UInt64 = 0
+        while vector < 32 {
+            let hasError = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17
+            let entry: kit_entry =
+                vector <= 3 && vector != 0 ? xenpv_ignore : hasError ? xenpv_trap_with_error : xenpv_trap
+            // Breakpoints may come from user code.
+            kit_store64(place, vector | (vector == 3 || vector == 4 ? 3 << 8 : 0) | 0xe033 << 16)
+            kit_store64(place + 8, kit_function_address(entry))
+            place += 16
+            vector += 1
+        }
+        kit_store64(place, 0)
+        kit_store64(place + 8, 0)
+        check(call(Call.setTrapTable, table) == 0, "the trap table")
+    }
+}
+
+/// The guest's clock, in ns: struct vcpu_time_info (public/xen.h), which is written once.
+enum Clock {
+    static var now: UInt64 {
+        let area = xenpv_shared_address() + UInt64(XENPV_INFO_TIME)
+        let delta = kit_rdtsc() &- kit_load64(area + 8)
+        let scale = kit_load64(area + 24)
+        let shift = Int8(truncatingIfNeeded: scale >> 32)
+        let ticks = shift < 0 ? delta >> UInt64(-Int64(shift)) : delta << UInt64(shift)
+        let product = ticks.multipliedFullWidth(by: scale & 0xffff_ffff)
+        return kit_load64(area + 16) &+ (product.high << 32 | product.low >> 32)
+    }
+}
+
+@_cdecl("xenpv_main")
+func xenMain(_ start: UnsafePointer<xenpv_start_info>) {
+    Domain.read(start)
+    Handlers.install()
+    let shared = xenpv_shared_address()
+    check(call(Call.updateAddress, shared, Domain.shared << 12 | Entry.all, 2) == 0, "shared_info")
+    xenpv_set_info(shared)
+    guestMain()
+    put("PASS\n")
+    end(.poweroff)
+}

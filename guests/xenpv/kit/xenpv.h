@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the Swift of the Xen PV guests cannot say: the labels of start.S, and its probes. */
+#ifndef PENUMBRA_GUEST_XENPV_H
+#define PENUMBRA_GUEST_XENPV_H
+
+#include "../../kit/kit.h"
+#include <penumbra/xen.h>
+
+extern void xenpv_trap(void);
+extern void xenpv_trap_with_error(void);
+extern void xenpv_event(void);
+extern void xenpv_ignore(void);
+extern uint8_t xenpv_entry_stack_top[], xenpv_shared_page[], xenpv_scratch[];
+/* Traps taken so far; where this vCPU's vcpu_info is. */
+extern uint64_t xenpv_traps, xenpv_info;
+
+/* One access; 1 if it trapped. */
+extern uint64_t xenpv_try_load(uint64_t address);
+extern uint64_t xenpv_try_store(uint64_t address, uint64_t value);
+extern uint64_t xenpv_try_exchange(uint64_t address, uint64_t value);
+/* Runs user code at an address until it traps into the kernel. */
+extern void xenpv_try_user(uint64_t address, uint64_t stack, uint64_t rflags);
+
+
+static inline uint64_t xenpv_entry_stack(void)
+{
+	return (uint64_t)xenpv_entry_stack_top;
+}
+static inline uint64_t xenpv_shared_address(void)
+{
+	return (uint64_t)xenpv_shared_page;
+}
+static inline uint64_t xenpv_scratch_address(void)
+{
+	return (uint64_t)xenpv_scratch;
+}
+static inline uint64_t xenpv_traps_taken(void)
+{
+	return *(volatile uint64_t *)&xenpv_traps;
+}
+static inline void xenpv_set_info(uint64_t address)
+{
+	xenpv_info = address;
+}
+
+#endif
