@@ -73,24 +73,16 @@ final class FakeMachine {
         self.poolLimit = poolLimit
         self.vcpus = vcpus
         processors = Array(repeating: FakeProcessor(), count: vcpus)
-        var areas: [(UnsafeMutableRawPointer, Int)] = []
-        func area(_ bytes: Int) -> UInt {
-            let size = (bytes + 4095) & ~4095
-            let base = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
-            precondition(base != MAP_FAILED)
-            areas.append((base, size))
-            return UInt(bitPattern: base)
-        }
+        counters = Self.map(vcpus * 4096, &areas)
         Windows.ram = area(frames * 4096)
         Windows.pool = area(poolLimit * 4096)
         Windows.frames = area(frames * 8)
         Windows.frameInfo = area(frames * 16)
         Windows.shadows = area(poolLimit * 128)
         Windows.poolTable = area(poolLimit * 8)
-        Windows.vm = area(Int(PENUMBRA_VM_PAGES) * 4096)
+        // Run pages lie behind the VM's.
+        Windows.vm = area((Int(PENUMBRA_VM_PAGES) + vcpus) * 4096)
         Windows.state = area(32 * 4096)
-        counters = area(vcpus * 4096)
-        self.areas = areas
         let vm = vm
         vm.pointee.flags = flags
         vm.pointee.ram_frames = UInt32(frames)
@@ -110,6 +102,17 @@ final class FakeMachine {
 
     deinit {
         for (base, size) in areas { munmap(base, size) }
+    }
+
+    /// Zeroed memory that lives as long as the machine.
+    func area(_ bytes: Int) -> UInt { Self.map(bytes, &areas) }
+
+    private static func map(_ bytes: Int, _ areas: inout [(UnsafeMutableRawPointer, Int)]) -> UInt {
+        let size = (bytes + 4095) & ~4095
+        let base = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        precondition(base != MAP_FAILED)
+        areas.append((base, size))
+        return UInt(bitPattern: base)
     }
 
     var vm: UnsafeMutablePointer<penumbra_vm> { UnsafeMutablePointer(bitPattern: Windows.vm)! }
