@@ -27,6 +27,7 @@ help:
 
 include core/build.mk
 include guests/build.mk
+include guest-root/build.mk
 
 # ---- setup ----
 
@@ -44,7 +45,7 @@ kernels: $(STAMP)
 
 # ---- build ----
 
-build: $(PENUMBRA) modules guests
+build: $(PENUMBRA) modules guests guest-root
 
 $(PENUMBRA): cli
 .PHONY: cli
@@ -115,7 +116,7 @@ lint: $(STAMP) core-release core-debug
 
 # ---- a real host ----
 
-install: $(PENUMBRA) core-release
+install: $(PENUMBRA) core-release guest-root
 	@tools/install $(INSTALL_FLAGS)
 
 uninstall:

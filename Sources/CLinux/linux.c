@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +23,11 @@ int linux_pipe_cloexec(int ends[2])
 int linux_pidfd_open(pid_t process)
 {
 	return (int)syscall(SYS_pidfd_open, process, 0);
+}
+
+int linux_pidfd_send_signal(int process, int signal)
+{
+	return (int)syscall(SYS_pidfd_send_signal, process, signal, NULL, 0);
 }
 
 int linux_signalfd(const int *signals, size_t count)
@@ -90,6 +96,30 @@ int linux_memfd_sealed(const char *name, uint64_t size)
 int linux_ioctl(int descriptor, unsigned long request, void *argument)
 {
 	return ioctl(descriptor, request, argument);
+}
+
+int linux_accept(int socket)
+{
+	return accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+pid_t linux_peer_process(int socket)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) ? -1 : peer.pid;
+}
+
+int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns)
+{
+	struct winsize size;
+
+	if (ioctl(terminal, TIOCGWINSZ, &size))
+		return -1;
+	*rows = size.ws_row;
+	*columns = size.ws_col;
+	return 0;
 }
 
 uint64_t linux_tsc(void)

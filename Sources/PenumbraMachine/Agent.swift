@@ -13,6 +13,7 @@ public final class Agent {
 
     public init() throws {
         signal(SIGPIPE, SIG_IGN)
+        try Files.makeDirectories(Connection.transientFiles, mode: 0o700)
         signals = try SignalDescriptor.open([SIGIO])
         ports = try Self.openPorts()
         guard !ports.isEmpty else {

@@ -15,6 +15,8 @@ final class AgentPort {
     private var outgoing: [UInt8] = []
     private var program: AgentProgram?
     private var upload: Upload?
+    /// Files that go with the session, if they have not gone before.
+    private var transientFiles: [String] = []
     /// Killed programs whose end is still to be collected.
     private var abandoned: [pid_t] = []
 
@@ -91,8 +93,9 @@ final class AgentPort {
             abandoned.append(program.processID)
         }
         program = nil
-        if let upload { Files.remove(upload.temporary) }
-        upload = nil
+        discardUpload()
+        for path in transientFiles { Files.remove(path) }
+        transientFiles = []
         outgoing = []
         greeted = false
     }
@@ -140,7 +143,7 @@ final class AgentPort {
         String((Files.text("/proc/sys/kernel/osrelease") ?? "unknown").prefix { !$0.isNewline })
     }
 
-    private func perform(_ message: Message) throws(SystemError) {
+    private func perform(_ message: Message) throws {
         switch message {
         case .run(let command): program = try AgentProgram(command)
         case .input(let bytes): program?.queue(bytes)
@@ -149,7 +152,7 @@ final class AgentPort {
         case .put(let path, let mode):
             let flags = O_WRONLY | O_CREAT | O_TRUNC
             upload = Upload(file: try Descriptor(path: path + ".new", flags: flags, mode: mode), path: path)
-        case .data(let bytes): try upload?.file.write(bytes)
+        case .data(let bytes): try extendUpload(bytes)
         case .dataEnd(let mode): try finishUpload(mode)
         case .get(let path): try sendFile(path)
         case .powerOff:
@@ -159,11 +162,27 @@ final class AgentPort {
         }
     }
 
+    /// One that fails leaves nothing: what comes of it later is ignored.
+    private func extendUpload(_ bytes: [UInt8]) throws {
+        guard let upload else { return }
+        do throws(SystemError) { try upload.file.write(bytes) } catch {
+            discardUpload()
+            if error.code == ENOSPC { throw MachineError.noRoom(path: upload.path) }
+            throw SystemError(call: "write", subject: upload.path, code: error.code)
+        }
+    }
+
+    private func discardUpload() {
+        if let upload { Files.remove(upload.temporary) }
+        upload = nil
+    }
+
     private func finishUpload(_ mode: UInt32) throws(SystemError) {
         guard let finished = upload else { return }
         upload = nil
         try retrying("fchmod", finished.path) { Int(fchmod(finished.file.number, mode)) }
         try retrying("rename", finished.path) { Int(rename(finished.temporary, finished.path)) }
+        if finished.path.hasPrefix(Connection.transientFiles + "/") { transientFiles.append(finished.path) }
         send(.done)
     }
 

@@ -24,7 +24,7 @@ public final class Connection {
         self.state = state
         let (port, lock) = try Self.freePort(state)
         portLock = lock
-        socket = try Self.connect(to: state.socket(port))
+        socket = try LocalSocket.connect(to: state.socket(port))
         welcome = try greet(timeout: timeout, whileWaiting: whileWaiting)
     }
 
@@ -35,27 +35,6 @@ public final class Connection {
             if lock.tryLock() { return (port, lock) }
         }
         throw MachineError.allPortsBusy(name: state.name, ports: StateDirectory.portCount)
-    }
-
-    private static func connect(to path: String) throws(SystemError) -> Descriptor {
-        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-        let socket = Descriptor(
-            adopting: Int32(try retrying("socket", path) { Int(Glibc.socket(AF_UNIX, type, 0)) }))
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { field in
-            // StateDirectory refuses paths that do not fit with their final zero.
-            field.copyBytes(from: path.utf8.prefix(field.count - 1))
-        }
-        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-        try retrying("connect", path) {
-            withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    Int(Glibc.connect(socket.number, $0, size))
-                }
-            }
-        }
-        return socket
     }
 
     private func greet(timeout: Double, whileWaiting: () throws -> Void) throws -> Welcome {
@@ -94,6 +73,8 @@ public final class Connection {
         public var input: Descriptor?
         /// Signals to pass on, blocked in this process, as a signalfd(2) gives them.
         public var signals: Descriptor?
+        /// Another signalfd(2) that is no business of the program's, and what to do about it.
+        public var aside: (signals: Descriptor, action: () -> Void)?
         public var output: (Output, [UInt8]) throws -> Void
 
         public init(
@@ -128,6 +109,7 @@ public final class Connection {
                 pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: room > 0 ? input?.number ?? -1 : -1, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: streams.signals?.number ?? -1, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: streams.aside?.signals.number ?? -1, events: Int16(POLLIN), revents: 0),
             ])
             if ready[0] { try receive() }
             if ready[1], let source = input {
@@ -137,8 +119,12 @@ public final class Connection {
                 if bytes.isEmpty { input = nil }
             }
             if ready[2], let signal = streams.signals?.takeSignal() { try send(.signal(signal)) }
+            if ready[3], let aside = streams.aside, aside.signals.takeSignal() != nil { aside.action() }
         }
     }
+
+    /// Files that are put in this directory of the machine last as long as their connection.
+    public static let transientFiles = "/run/penumbra/transient"
 
     /// Writes a file in the machine.
     public func put(_ bytes: [UInt8], to path: String, mode: UInt32 = 0o644) throws {

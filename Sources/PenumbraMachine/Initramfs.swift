@@ -23,17 +23,10 @@ struct Initramfs {
                 remedy: "run penumbra from its source tree or install it with 'make install'")
         }
         archive.addFile("/init", try Files.read(recipe), permissions: 0o755)
-        archive.addFile("/bin/busybox", try Files.read(try Self.busybox()), permissions: 0o755)
+        archive.addFile("/bin/busybox", try Files.read(try GuestRoot.busybox()), permissions: 0o755)
         try addAgent(to: &archive)
         try addModules(to: &archive)
         return archive.finished()
-    }
-
-    private static func busybox() throws(MachineError) -> String {
-        guard let path = Files.program("busybox") else {
-            throw .missing(what: "busybox", path: "PATH", remedy: "install Debian's package busybox-static")
-        }
-        return path
     }
 
     private func addAgent(to archive: inout CpioArchive) throws {

@@ -13,6 +13,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible {
     case allPortsBusy(name: String, ports: Int)
     case otherVersion(name: String, theirs: UInt32)
     case connectionLost(name: String, reason: String)
+    /// In the machine: its file systems are in its memory.
+    case noRoom(path: String)
     case refused(String)
 
     public var description: String {
@@ -40,6 +42,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible {
             "machine '\(name)' was started by another version of penumbra (protocol \(theirs), "
                 + "this one speaks \(Message.version)): stop and start it"
         case .connectionLost(let name, let reason): "machine '\(name)' went away: \(reason)"
+        case .noRoom(let path):
+            "there is no room for \(path): stop the machine and start it with more --memory"
         case .refused(let reason): reason
         }
     }

@@ -15,8 +15,6 @@ import PenumbraSystem
 public struct StateDirectory: Sendable {
     public static let defaultName = "default"
     public static let portCount = 16
-    /// sockaddr_un.sun_path has 108 bytes, the last one zero (unix(7)).
-    private static let maximumSocketPath = 107
 
     public let name: String
     public let path: String
@@ -30,7 +28,7 @@ public struct StateDirectory: Sendable {
         guard let root = root ?? Self.defaultRoot() else { throw .noHome }
         self.name = name
         path = "\(root)/machine/\(name)"
-        if file("agent.\(Self.portCount - 1).lock").utf8.count > Self.maximumSocketPath {
+        if file("agent.\(Self.portCount - 1).lock").utf8.count > LocalSocket.maximumPath {
             throw .pathTooLong(path)
         }
     }

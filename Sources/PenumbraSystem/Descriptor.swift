@@ -71,11 +71,12 @@ public final class Descriptor: Sendable {
         }
     }
 
-    /// Waits until there is something to read, or the end, `seconds` at most.
-    public func waitReadable(seconds: Double? = nil) {
+    /// Waits until there is something to read, or the end, `seconds` at most; says whether there is.
+    @discardableResult public func waitReadable(seconds: Double? = nil) -> Bool {
         var ready = pollfd(fd: number, events: Int16(POLLIN), revents: 0)
         let milliseconds = seconds.map { Int32(min($0 * 1000, 1e9).rounded(.up)) } ?? -1
         while poll(&ready, 1, milliseconds) < 0 && errno == EINTR {}
+        return ready.revents != 0
     }
 
     public func setNonblocking() { _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK) }
@@ -83,6 +84,9 @@ public final class Descriptor: Sendable {
     /// Takes the advisory lock of this open file, if nobody has it. The lock lives as long as any
     /// descriptor of the same open file, in whatever process.
     public func tryLock() -> Bool { flock(number, LOCK_EX | LOCK_NB) == 0 }
+
+    /// Takes that lock as soon as nobody else has it.
+    public func waitForLock() { while flock(number, LOCK_EX) != 0 && errno == EINTR {} }
 }
 
 /// Runs a system call again while a signal interrupts it; negative results throw.

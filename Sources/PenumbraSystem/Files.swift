@@ -11,7 +11,9 @@ public enum Files {
         try retrying("stat", path) { Int(fstat(file.number, &information)) }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(Int(information.st_size) + 1)
-        while let chunk = try file.read(atMost: 1 << 20), !chunk.isEmpty { bytes += chunk }
+        do throws(SystemError) {
+            while let chunk = try file.read(atMost: 1 << 20), !chunk.isEmpty { bytes += chunk }
+        } catch { throw SystemError(call: error.call, subject: path, code: error.code) }
         return bytes
     }
 
@@ -58,6 +60,13 @@ public enum Files {
         guard let resolved = realpath(path, nil) else { return nil }
         defer { free(resolved) }
         return String(cString: resolved)
+    }
+
+    /// Whether this is a directory of this user's that no other may enter.
+    public static func isPrivate(_ directory: String) -> Bool {
+        var information = stat()
+        return lstat(directory, &information) == 0 && information.st_mode & S_IFMT == S_IFDIR
+            && information.st_uid == geteuid() && information.st_mode & 0o077 == 0
     }
 
     public static func remove(_ path: String) { unlink(path) }

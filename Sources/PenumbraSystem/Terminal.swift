@@ -1,5 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLinux
 import Glibc
+
+/// Rows and columns of a terminal.
+public struct TerminalSize: Equatable, Sendable {
+    public var rows: UInt16
+    public var columns: UInt16
+
+    public init(rows: UInt16, columns: UInt16) { (self.rows, self.columns) = (rows, columns) }
+
+    /// nil if `descriptor` is no terminal, or one of no size.
+    public init?(of descriptor: Int32) {
+        var (rows, columns) = (UInt16(0), UInt16(0))
+        guard linux_window_size(descriptor, &rows, &columns) == 0, rows > 0, columns > 0 else { return nil }
+        self.init(rows: rows, columns: columns)
+    }
+
+    /// "24x80".
+    public init?(_ text: some StringProtocol) {
+        let numbers = text.split(separator: "x", omittingEmptySubsequences: false).map { UInt16($0) }
+        guard numbers.count == 2, let rows = numbers[0], let columns = numbers[1] else { return nil }
+        self.init(rows: rows, columns: columns)
+    }
+
+    public var text: String { "\(rows)x\(columns)" }
+}
 
 /// A terminal in raw mode: every key reaches us, also those that would signal. Output is processed
 /// as before, so that lines of whatever origin begin at the left.
@@ -11,7 +36,7 @@ public final class RawTerminal {
     /// nil if `descriptor` is no terminal, or one whose foreground belongs to others.
     public init?(_ descriptor: Int32) {
         var settings = termios()
-        guard tcgetattr(descriptor, &settings) == 0, tcgetpgrp(descriptor) == getpgrp() else { return nil }
+        guard tcgetattr(descriptor, &settings) == 0, !Self.isOthers(descriptor) else { return nil }
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard copy >= 0 else { return nil }
         terminal = Descriptor(adopting: copy)
@@ -19,6 +44,11 @@ public final class RawTerminal {
         cfmakeraw(&settings)
         settings.c_oflag = saved.c_oflag
         guard tcsetattr(copy, TCSADRAIN, &settings) == 0 else { return nil }
+    }
+
+    /// Whether this is a terminal whose foreground belongs to others: who reads it is stopped.
+    public static func isOthers(_ descriptor: Int32) -> Bool {
+        isatty(descriptor) != 0 && tcgetpgrp(descriptor) != getpgrp()
     }
 
     /// Gives the terminal back as it was.

@@ -58,6 +58,14 @@ public struct VirtualMachine: Sendable {
         try control(file, PENUMBRA_IOCTL_SET_EVENTFD, &arguments, "an event channel")
     }
 
+    /// Nobody listens to this port any more.
+    func removeNotification(ofPort port: UInt32) throws(VMMError) {
+        var arguments = penumbra_eventfd(
+            port: port, fd: -1, flags: UInt32(PENUMBRA_EVENTFD_FROM_GUEST | PENUMBRA_EVENTFD_REMOVE),
+            reserved: 0)
+        try control(file, PENUMBRA_IOCTL_SET_EVENTFD, &arguments, "an event channel")
+    }
+
     /// Raises an event of the guest's.
     func post(port: UInt32) throws(VMMError) {
         try control(file, PENUMBRA_IOCTL_POST, number: UInt(port), "an event")

@@ -94,6 +94,17 @@ public final class GuestMemory: @unchecked Sendable {
         try shared(address).pointee.store(value, ordering: .sequentiallyConsistent)
     }
 
+    /// Replaces `expected` by `value` in one step; says whether it was there, else puts what is there
+    /// into `expected`.
+    func exchangeShared(
+        _ expected: inout UInt32, with value: UInt32, at address: GuestPhysical
+    ) throws(VMMError) -> Bool {
+        let (exchanged, original) = try shared(address).pointee.compareExchange(
+            expected: expected, desired: value, ordering: .sequentiallyConsistent)
+        expected = original
+        return exchanged
+    }
+
     private func shared(_ address: GuestPhysical) throws(VMMError) -> UnsafeMutablePointer<Atomic<UInt32>> {
         // The mapping begins at a page: what is aligned in the guest is aligned here. An atomic
         // number has the size and the layout of the number.

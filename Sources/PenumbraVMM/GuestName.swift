@@ -15,7 +15,17 @@ public struct GuestName: Equatable, Sendable {
             default: "-_.".utf8.contains(byte)
             }
         }
-        guard isSound, Self.lengths.contains(text.utf8.count) else { throw .badName(text) }
+        // No hidden file, no way up in a path, no option.
+        let beginsWell = !text.hasPrefix(".") && !text.hasPrefix("-")
+        guard isSound, beginsWell, Self.lengths.contains(text.utf8.count) else { throw .badName(text) }
         self.text = text
     }
+
+    /// For a guest that nobody named.
+    public static func random() -> GuestName {
+        let digits = String(UInt32.random(in: 0...0xff_ffff), radix: 16)
+        return GuestName(trusted: "vm-" + String(repeating: "0", count: 6 - digits.count) + digits)
+    }
+
+    private init(trusted text: String) { self.text = text }
 }

@@ -12,6 +12,8 @@ public enum GuestOutcome: Equatable, Sendable {
     case crashed(CrashReport)
     /// By the user, at the guest's console.
     case left
+    /// On request of another process (see GuestControl).
+    case killed
     /// By a signal that this process got.
     case interrupted(signal: Int32)
     case timedOut

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPenumbra
+import Glibc
 
 /// A size as users write it: "16M".
 public struct MemorySize: Equatable, Sendable {
@@ -19,5 +20,16 @@ public struct MemorySize: Equatable, Sendable {
             throw .badMemorySize(text)
         }
         self.bytes = bytes
+    }
+}
+
+/// The memory of the host.
+enum HostMemory {
+    /// All of it, used or not.
+    static var size: UInt64 { UInt64(sysconf(Int32(_SC_PHYS_PAGES))) * UInt64(PENUMBRA_PAGE_SIZE) }
+
+    /// A guest's memory is taken as the guest uses it; one that could never get all is refused at once.
+    static func check(_ wanted: MemorySize, against size: UInt64 = size) throws(VMMError) {
+        guard wanted.bytes <= size else { throw .moreThanHost(wanted: wanted.bytes, has: size) }
     }
 }

@@ -10,6 +10,8 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
     case otherInterface
     case noDebugCore
     case notEnoughMemory(wanted: String)
+    case moreThanHost(wanted: UInt64, has: UInt64)
+    case initrdTooLarge(bytes: UInt64, memory: UInt64)
     case badElf(ElfImage.Problem)
     case badKernel(KernelImage.Problem)
     case domain(XenDomainLayout.Problem)
@@ -38,11 +40,16 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
             "the loaded module carries no debug core: load one that was built with DEBUG=1, or leave out --debug"
         case .notEnoughMemory(let wanted):
             "the host has no memory for \(wanted): free some, give the guest less, or raise the cgroup's limit"
+        case .moreThanHost(let wanted, let has):
+            "the guest is to have \(wanted >> 20) MiB of memory, and this host has \(has >> 20) MiB: give it less"
+        case .initrdTooLarge(let bytes, let memory):
+            "the initial RAM disk has \(bytes >> 20) MiB, the guest \(memory >> 20) MiB of memory: give it more"
         case .badElf(let problem): "the guest's file cannot be loaded: \(problem)"
         case .badKernel(let problem): "the kernel's file cannot be booted: \(problem)"
         case .domain(let problem): "the guest cannot be built: \(problem)"
         case .badName(let name):
-            "'\(name)' is no name for a guest: use 1 to 64 letters, digits, '-', '_' and '.'"
+            "'\(name)' is no name for a guest: use 1 to 64 letters, digits, '-', '_' and '.', "
+                + "a letter or a digit first"
         case .outsideMemory(let address, let count):
             "\(count) bytes at guest-physical 0x\(String(address, radix: 16)) are outside the guest's memory"
         case .badMemorySize(let text):

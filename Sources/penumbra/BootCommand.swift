@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
-import Glibc
 import PenumbraMachine
 import PenumbraSystem
 import PenumbraVMM
@@ -28,88 +27,30 @@ struct BootCommand: ParsableCommand {
     @Option(help: "Its command line.")
     var cmdline = "console=hvc0"
 
-    @Option(help: "The guest's memory.")
-    var memory = "256M"
-
-    @Option(help: "The guest's name, which it can read in xenstore.")
-    var name = "guest"
-
-    @Option(help: "End the guest after so many seconds.")
-    var timeout: Double?
-
-    @Flag(help: "Run the invariant checker after every operation; needs a debug core.")
-    var debug = false
-
-    @Flag(help: "Print the guest's counters to standard error at its end.")
-    var counters = false
-
-    /// Of a penumbra whose standard input a terminal's raw bytes come through.
-    @Flag(help: .private)
-    var typed = false
-
-    @OptionGroup var place: PlaceOption
-
-    func validate() throws {
-        _ = try MemorySize(memory)
-        _ = try GuestName(name)
-        if let timeout, timeout <= 0 { throw ValidationError("--timeout takes a positive number of seconds") }
-    }
+    @OptionGroup var options: LinuxGuestOptions
 
     func run() throws {
         try GuestReport.exit {
-            switch try Place.choose(place) {
-            case .thisHost: try runHere()
-            case .machine(let connection): try run(on: connection)
+            let place = try Place.choose(options.place)
+            let initrd = try initrd.map(Files.read)
+            // Before it is copied to where there may be no room for it.
+            if let initrd { try XenGuest.check(initrd: initrd, against: try MemorySize(options.memory)) }
+            return switch place {
+            case .thisHost:
+                try LocalGuest(kernel: kernel, initrd: initrd, commandLine: cmdline, options: options).run()
+            case .machine(let connection): try run(initrd, on: connection)
             }
         }
     }
 
-    /// How long the last of the output may take when the guest has ended.
-    private static let outputPatience = 5.0
-
-    private func runHere() throws -> Int32 {
-        let signals = try SignalDescriptor.open([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
-        let device = try Device()
-        let guest = try guest(on: device)
-        let outcome = try RawTerminal.during { isTerminal in
-            let output = try ConsoleOutput(to: Output.standard)
-            defer { output.finish(within: Self.outputPatience) }
-            return try guest.run(
-                timeout: timeout, signals: signals,
-                console: ConsoleEnd(
-                    input: Descriptor(adopting: STDIN_FILENO),
-                    escape: isTerminal || typed ? ConsoleEnd.controlBracket : nil, output: output))
-        }
-        if counters { GuestReport.printCounters(try guest.counters()) }
-        return try GuestReport(device: device, timeout: timeout, explainsCoreBugs: !place.here)
-            .status(of: outcome)
-    }
-
-    private func guest(on device: Device) throws -> XenGuest {
-        var options = GuestOptions(memory: try MemorySize(memory))
-        options.commandLine = cmdline
-        options.debug = debug
-        return try XenGuest(
-            kernel: try Files.read(kernel), initrd: try initrd.map(Files.read), name: try GuestName(name),
-            options, on: device)
-    }
-
-    private func run(on connection: Connection) throws -> Int32 {
+    private func run(_ initrd: [UInt8]?, on connection: Connection) throws -> Int32 {
         var files = [("--kernel=", try Files.read(kernel))]
-        if let initrd { files.append(("--initrd=", try Files.read(initrd))) }
-        return try RemoteGuest(
-            connection: connection, verb: "boot", options: options, isInteractive: true
-        ).run(files)
-    }
-
-    /// These options once more, for the penumbra in the machine.
-    private var options: [String] {
-        var words = ["--memory=\(memory)", "--name=\(name)"]
+        if let initrd { files.append(("--initrd=", initrd)) }
         // The parser takes no empty value after "=".
-        words += cmdline.isEmpty ? ["--cmdline", ""] : ["--cmdline=\(cmdline)"]
-        if let timeout { words.append("--timeout=\(timeout)") }
-        if debug { words.append("--debug") }
-        if counters { words.append("--counters") }
-        return words
+        let commandLine = cmdline.isEmpty ? ["--cmdline", ""] : ["--cmdline=\(cmdline)"]
+        return try RemoteGuest(
+            connection: connection, verb: "boot", options: options.words(kernel: kernel) + commandLine,
+            input: .raw
+        ).run(files)
     }
 }

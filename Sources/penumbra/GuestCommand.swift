@@ -56,7 +56,7 @@ struct GuestCommand: ParsableCommand {
             case .thisHost: try runHere()
             case .machine(let connection):
                 try RemoteGuest(
-                    connection: connection, verb: "guest", options: options, isInteractive: false
+                    connection: connection, verb: "guest", options: options, input: .asItIs
                 ).run([("", try Files.read(file))])
             }
         }

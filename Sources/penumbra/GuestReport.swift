@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import CPenumbra
+import Glibc
 import PenumbraMachine
 import PenumbraSystem
 import PenumbraVMM
@@ -15,12 +16,17 @@ struct GuestReport {
     func status(of outcome: GuestOutcome) throws -> Int32 {
         switch outcome {
         case .exited(let status): return Int32(status)
-        case .reboot: return ExitStatus.rebooted
+        case .reboot:
+            Output.note("the guest rebooted, which ended it")
+            return ExitStatus.rebooted
         case .panicked:
             Output.note("the guest panicked")
             return ExitStatus.guestPanicked
         case .left:
             Output.note("left the guest, which ended it")
+            return ExitStatus.killed
+        case .killed:
+            Output.note("the VM was ended by another process's request")
             return ExitStatus.killed
         case .interrupted(let signal): return ExitStatus.interrupted(by: signal)
         case .timedOut:
@@ -70,8 +76,15 @@ struct RemoteGuest {
     let verb: String
     /// Options before the files, each one word, for the penumbra in the machine.
     let options: [String]
-    /// The guest takes what is typed: a terminal is made raw, and the penumbra in the machine told so.
-    let isInteractive: Bool
+    let input: Input
+    /// Called when the terminal's size changes.
+    var whenResized: (() -> Void)?
+
+    enum Input {
+        case asItIs
+        /// The guest takes what is typed: a terminal is made raw, and the penumbra in the machine told so.
+        case raw
+    }
 
     /// Descriptors for the files, from here on.
     private static let firstDescriptor = 3
@@ -82,7 +95,7 @@ struct RemoteGuest {
         var words: [String] = []
         var script = ""
         for (index, file) in files.enumerated() {
-            let path = "/run/penumbra/guest.\(UInt64.random(in: .min ... .max))"
+            let path = "\(Connection.transientFiles)/\(index)-\(UInt64.random(in: .min ... .max))"
             try connection.put(file.content, to: path)
             let number = Self.firstDescriptor + index
             script += "exec \(number)<\(path) && rm \(path) && "
@@ -90,14 +103,25 @@ struct RemoteGuest {
         }
         script += "exec penumbra \(verb) --here \"$@\""
         let command = ["/bin/sh", "-c", script, "sh"] + options + words
-        guard isInteractive else { return try run(Command(command)) }
-        // Not before: while files are copied, Control-C is for us.
-        return try RawTerminal.during { try run(Command(command + ($0 ? ["--typed"] : []))) }
+        // Not before: while files are copied, Control-C is for us. Not later: nothing ends us while
+        // the terminal is raw.
+        let signals = try RemoteProgram.takeSignals()
+        guard input == .raw else { return try run(Command(command), signals) }
+        return try RawTerminal.during { try run(Command(command + ($0 ? ["--typed"] : [])), signals) }
     }
 
-    private func run(_ command: Command) throws -> Int32 {
+    private func run(_ command: Command, _ signals: Descriptor) throws -> Int32 {
         var errors: [UInt8] = []
-        let status = try RemoteProgram.run(command, on: connection) { errors += $0 }
+        let end = try RemoteProgram.run(
+            command, on: connection, signals: signals, whenResized: whenResized
+        ) { errors += $0 }
+        // Never by us: only signals that can be caught are passed on.
+        if end == .killed(signal: SIGKILL) {
+            Output.note(
+                "the VM's process was killed in the machine: "
+                    + "'penumbra machine logs' tells whether memory ran out")
+        }
+        let status = end.exitCode
         if status == ExitStatus.coreBug,
             let location = CoreLocation(in: String(decoding: errors, as: UTF8.self))
         {

@@ -17,7 +17,7 @@ struct InfoCommand: ParsableCommand {
         case .thisHost: try format.print(Self.fields(try Device().info()))
         case .machine(let connection):
             let command = Command(["penumbra", "info", "--here", "--format", format.format.rawValue])
-            throw ExitCode(try RemoteProgram.run(command, on: connection))
+            throw ExitCode(try RemoteProgram.run(command, on: connection).exitCode)
         }
     }
 

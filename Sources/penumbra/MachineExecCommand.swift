@@ -29,8 +29,8 @@ struct MachineExecCommand: ParsableCommand {
     }
 
     func run() throws {
-        let status = try RemoteProgram.run(
+        let end = try RemoteProgram.run(
             Command(words, environment: env, directory: cwd), on: name.machine().connect())
-        throw ExitCode(status)
+        throw ExitCode(end.exitCode)
     }
 }

@@ -10,6 +10,6 @@ struct MachineShellCommand: ParsableCommand {
 
     func run() throws {
         let shell = Command(["/bin/sh", "-i"], environment: ["PS1=\(name.name):\\w# "], directory: "/root")
-        throw ExitCode(try RemoteProgram.run(shell, on: name.machine().connect()))
+        throw ExitCode(try RemoteProgram.run(shell, on: name.machine().connect()).exitCode)
     }
 }

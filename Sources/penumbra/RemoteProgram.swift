@@ -5,12 +5,20 @@ import PenumbraSystem
 
 /// A program in a machine on this process's own streams and signals.
 enum RemoteProgram {
-    /// Runs it and gives its end as a shell's exit code.
+    /// From here on these do not end this process: it passes them on.
+    static func takeSignals() throws -> Descriptor {
+        try SignalDescriptor.open([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+    }
+
+    /// Runs it to its end.
     static func run(
-        _ command: Command, on connection: Connection, observeErrors: @escaping ([UInt8]) -> Void = { _ in }
-    ) throws -> Int32 {
-        let signals = try SignalDescriptor.open([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
-        let streams = Connection.Streams(input: Descriptor(adopting: 0), signals: signals) { stream, bytes in
+        _ command: Command, on connection: Connection, signals: Descriptor? = nil, readsInput: Bool = true,
+        whenResized: (() -> Void)? = nil, observeErrors: @escaping ([UInt8]) -> Void = { _ in }
+    ) throws -> Termination {
+        let signals = try signals ?? takeSignals()
+        let takesInput = readsInput && !RawTerminal.isOthers(STDIN_FILENO)
+        let input = takesInput ? Descriptor(adopting: STDIN_FILENO) : nil
+        var streams = Connection.Streams(input: input, signals: signals) { stream, bytes in
             switch stream {
             case .standard: try Output.standard.write(bytes)
             case .error:
@@ -18,6 +26,7 @@ enum RemoteProgram {
                 observeErrors(bytes)
             }
         }
-        return try connection.run(command, streams: streams).exitCode
+        streams.aside = try whenResized.map { (try SignalDescriptor.open([SIGWINCH]), $0) }
+        return try connection.run(command, streams: streams)
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import PenumbraMachine
+import PenumbraVMM
 import Testing
 
 @testable import penumbra
@@ -37,7 +38,12 @@ import Testing
         ["machine", "start", "--cpus", "0"], ["machine", "start", "--boot", "floppy"],
         ["machine", "start", "--timeout", "0"], ["machine", "cp", "a", "b"], ["machine", "cp", ":a", ":b"],
         ["guest"], ["guest", "f", "--memory", "3"], ["guest", "f", "--timeout", "-1"],
-        ["guest", "f", "--pool", "1"], ["doctor", "--format", "xml"], ["nonsense"],
+        ["guest", "f", "--pool", "1"], ["boot"], ["boot", "--kernel", "k", "--memory", "1"],
+        ["boot", "--kernel", "k", "--name", "a/b"], ["boot", "--kernel", "k", "--timeout", "0"],
+        ["run", "--env", "A", "--", "true"], ["run", "--add", "x", "--", "true"], ["run", "ls"],
+        ["run", "--memry", "1G", "--", "true"], ["run", "--name", ".."],
+        ["stop"], ["stop", "a/b"], ["stop", "--time", "-1", "a"], ["kill"], ["stats"], ["ps", "name"],
+        ["ps", "--format", "xml"], ["doctor", "--format", "xml"], ["nonsense"],
     ])
     func nonsenseIsRefused(_ words: [String]) {
         #expect(throws: (any Error).self) { try Penumbra.parseAsRoot(words) }
@@ -46,6 +52,58 @@ import Testing
     @Test func aGuestsDefaultsAreThoseOfTheManual() throws {
         let verb = try parse(["guest", "file"], as: GuestCommand.self)
         #expect(verb.memory == "16M" && verb.cpus == 1 && verb.timeout == nil && verb.place.machine == nil)
+    }
+}
+
+@Suite struct GuestVerbTests {
+    private func parse<Verb: ParsableCommand>(_ words: [String], as: Verb.Type) throws -> Verb {
+        try #require(try Penumbra.parseAsRoot(words) as? Verb)
+    }
+
+    @Test func aCommandKeepsItsOwnOptions() throws {
+        let verb = try parse(
+            ["run", "--memory", "128M", "--env", "A=1", "--env", "B=", "--", "ls", "--memory", "-l"],
+            as: RunCommand.self)
+        #expect(verb.words == ["ls", "--memory", "-l"])
+        #expect(verb.options.memory == "128M" && verb.env == ["A=1", "B="])
+    }
+
+    @Test func withoutACommandThereIsAShell() throws {
+        let verb = try parse(["run"], as: RunCommand.self)
+        #expect(verb.words.isEmpty && verb.kernel == "6.1" && verb.cwd == "/root")
+    }
+
+    @Test func theMachineIsToldWhatWeWereTold() throws {
+        let verb = try parse(
+            [
+                "boot", "--kernel", "/boot/vmlinuz-1", "--memory=1G", "--name", "web", "--timeout", "5",
+                "--debug", "--counters",
+            ], as: BootCommand.self)
+        let words = verb.options.words(kernel: verb.kernel)
+        let there = try parse(["boot", "--here", "--kernel", "x"] + words, as: BootCommand.self)
+        #expect(there.options.memory == "1G" && there.options.name == "web" && there.options.timeout == 5)
+        #expect(there.options.debug && there.options.counters && there.options.place.here)
+        #expect(there.options.kernelName == "vmlinuz-1")
+    }
+
+    @Test func bootsCommandLineMayBeEmpty() throws {
+        #expect(try parse(["boot", "--kernel", "k", "--cmdline", ""], as: BootCommand.self).cmdline == "")
+        #expect(try parse(["boot", "--kernel", "k"], as: BootCommand.self).cmdline == "console=hvc0")
+    }
+
+    @Test func aListHasColumns() {
+        let guests = [
+            GuestStatus(
+                name: "web", process: 12, state: .running, memory: 256 << 20, kernel: "vmlinuz", age: 3),
+            GuestStatus(name: "longer", process: 7, state: .stopping, memory: 1 << 30, kernel: "k", age: 100),
+        ]
+        #expect(
+            PsCommand.table(guests) == """
+                NAME    PID  STATE     MEMORY  AGE   KERNEL
+                web     12   running   256M    3s    vmlinuz
+                longer  7    stopping  1024M   100s  k
+                """)
+        #expect(PsCommand.table([]) == "NAME  PID  STATE  MEMORY  AGE  KERNEL")
     }
 }
 

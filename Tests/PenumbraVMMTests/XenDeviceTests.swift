@@ -31,10 +31,11 @@ private final class Notifications {
         output = try ConsoleOutput(to: screen)
     }
 
-    private func device(escape: UInt8? = nil) -> ConsoleDevice {
+    private func device(escape: UInt8? = nil, stuffedFor session: GuestSession? = nil) -> ConsoleDevice {
         ConsoleDevice(
             EventChannel(event: event) { [notifications] in notifications.count += 1 },
-            ConsoleRing(memory: memory, frame: 0), ConsoleEnd(input: input, escape: escape, output: output))
+            ConsoleRing(memory: memory, frame: 0),
+            ConsoleEnd(input: input, stuffedFor: session, escape: escape, output: output))
     }
 
     @Test func whatTheGuestPrintsIsPrinted() throws {
@@ -74,6 +75,19 @@ private final class Notifications {
             if received.count + 5000 > text.count { break }
         }
         #expect(received == Array(text.prefix(received.count)))
+    }
+
+    /// A console that still echoes and edits lines would spoil a command's input.
+    @Test func aSessionsInputWaitsUntilItIsReady() throws {
+        let session = GuestSession(terminal: nil)
+        let device = device(stuffedFor: session)
+        try keyboard.write([0x61, 0x0f, 0x10])
+        #expect(!device.descriptors.contains { $0 === input })
+        _ = session.take(line: Array("ready".utf8))
+        #expect(device.descriptors.contains { $0 === input })
+        #expect(try device.serve(input) == nil)
+        let produced = Int(try memory.loadShared(at: Self.inputProduced))
+        #expect(try memory.read(produced, at: GuestPhysical(0)) == [0x61, 0x10, 0x4f, 0x10, 0x50])
     }
 
     @Test func theEscapeEndsTheGuest() throws {
@@ -123,15 +137,44 @@ private final class Notifications {
         #expect(try memory.read(20, at: GuestPhysical(0x400)).suffix(4) == Array("test".utf8)[...])
         #expect(!event.takeEvent())
     }
+
+    /// The guest is told by its watch, as Linux' drivers/xen/manage.c wants it.
+    @Test func aPowerOffIsAskedFor() throws {
+        let memory = try GuestMemory(size: 4096)
+        let event = try EventDescriptor.open()
+        let device = XenStoreDevice(
+            EventChannel(event: event) {},
+            XenStoreRing(memory: memory, frame: 0, store: try StoreClient.domain()))
+        let watch = XenStoreMessage(
+            type: XenStoreMessage.Kind.watch.rawValue, request: 1, transaction: 0,
+            payload: StoreClient.text("control/shutdown", "t")
+        ).bytes
+        try memory.write(watch[...], at: GuestPhysical(0))
+        try memory.storeShared(UInt32(watch.count), at: GuestPhysical(0x804))
+        _ = try device.serve(event)
+        let answered = try memory.loadShared(at: GuestPhysical(0x80c))
+        device.requestPowerOff()
+        #expect(event.takeEvent())
+        _ = try device.serve(event)
+        let produced = try memory.loadShared(at: GuestPhysical(0x80c))
+        let told = try memory.read(Int(produced - answered), at: GuestPhysical(0x400 + UInt64(answered)))
+        #expect(told.suffix(19) == StoreClient.text("control/shutdown", "t")[...])
+    }
 }
 
 @Suite struct GuestNameTests {
+    @Test func guestsWithoutANameGetDifferentOnes() throws {
+        let names = (0..<10).map { _ in GuestName.random().text }
+        #expect(Set(names).count > 1)
+        for name in names { #expect(try GuestName(name).text == name) }
+    }
+
     @Test(arguments: ["a", "web-1.test_2", String(repeating: "n", count: 64)])
     func namesAreTaken(_ name: String) throws {
         #expect(try GuestName(name).text == name)
     }
 
-    @Test(arguments: ["", "a b", "a/b", "é", "a\0", String(repeating: "n", count: 65)])
+    @Test(arguments: ["", ".", "..", ".a", "-a", "a b", "a/b", "é", "a\0", String(repeating: "n", count: 65)])
     func otherNamesAreRefused(_ name: String) {
         #expect(throws: VMMError.badName(name)) { try GuestName(name) }
     }

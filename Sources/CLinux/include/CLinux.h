@@ -13,6 +13,7 @@
 
 int linux_pipe_cloexec(int ends[2]);                                /* pipe2(2), O_CLOEXEC */
 int linux_pidfd_open(pid_t process);                                /* pidfd_open(2) */
+int linux_pidfd_send_signal(int process, int signal);               /* pidfd_send_signal(2) */
 int linux_signalfd(const int *signals, size_t count);               /* blocks them; signalfd(2) */
 int linux_eventfd(void);                                            /* eventfd(2), never waits */
 int linux_power_off(void);                                          /* reboot(2) */
@@ -22,6 +23,9 @@ int linux_spawn_chdir(posix_spawn_file_actions_t *actions, const char *path);
 int linux_spawn_set_flags(posix_spawnattr_t *attributes, int own_session);
 int linux_memfd_sealed(const char *name, uint64_t size);            /* memfd_create(2), sealed in its size */
 int linux_ioctl(int descriptor, unsigned long request, void *argument); /* ioctl(2) */
+int linux_accept(int socket);                                       /* accept4(2), never waits */
+pid_t linux_peer_process(int socket);                               /* getsockopt(2), SO_PEERCRED; -1: none */
+int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns); /* ioctl_tty(2), TIOCGWINSZ */
 uint64_t linux_tsc(void);                                           /* the rdtsc instruction */
 
 /* Calls `each` for every shared object of this process that has a path: dl_iterate_phdr(3). */

@@ -2,29 +2,39 @@
 import CPenumbra
 import PenumbraSystem
 
-/// The VMM's end of an event channel that a Xen PV guest has from the start.
-struct EventChannel {
+/// The VMM's end of one of a Xen PV guest's event channels; let go at its end.
+final class EventChannel {
     /// Signalled by the guest's notifications.
     let event: Descriptor
     let notifyGuest: () throws -> Void
+    private let close: () -> Void
 
-    init(event: Descriptor, notifyGuest: @escaping () throws -> Void) {
-        (self.event, self.notifyGuest) = (event, notifyGuest)
+    init(event: Descriptor, notifyGuest: @escaping () throws -> Void, close: @escaping () -> Void = {}) {
+        (self.event, self.notifyGuest, self.close) = (event, notifyGuest, close)
     }
 
-    init(_ machine: VirtualMachine, port: Int32) throws {
-        let port = UInt32(port)
-        self.init(event: try EventDescriptor.open()) { try machine.post(port: port) }
+    convenience init(_ machine: VirtualMachine, port: UInt32) throws {
+        let event = try EventDescriptor.open()
         try machine.setNotification(ofPort: port, to: event)
+        self.init(
+            event: event, notifyGuest: { try machine.post(port: port) },
+            // Fails only if nobody listened.
+            close: { try? machine.removeNotification(ofPort: port) })
     }
+
+    deinit { close() }
 }
 
-/// Serves the xenstore ring.
+/// Serves the xenstore ring, and the devices whose halves meet in the store.
 final class XenStoreDevice: GuestDevice {
     private let channel: EventChannel
     private var ring: XenStoreRing
+    private let backends: [any XenBackend]
 
-    init(_ channel: EventChannel, _ ring: XenStoreRing) { (self.channel, self.ring) = (channel, ring) }
+    init(_ channel: EventChannel, _ ring: XenStoreRing, backends: [any XenBackend] = []) {
+        (self.channel, self.ring, self.backends) = (channel, ring, backends)
+        for backend in backends { backend.nodes.create(in: &self.ring.store) }
+    }
 
     var descriptors: [Descriptor] { [channel.event] }
 
@@ -32,9 +42,22 @@ final class XenStoreDevice: GuestDevice {
         channel.event.takeEvent()
         let progress = try ring.pump()
         if progress.notify { try channel.notifyGuest() }
-        // The rest after everybody else had a turn.
-        if progress.unfinished { channel.event.signalEvent() }
+        // The rest, and what the back ends have to say, after everybody else had a turn.
+        if updateBackends() || progress.unfinished { channel.event.signalEvent() }
         return nil
+    }
+
+    /// Says whether one of them had something to do.
+    private func updateBackends() -> Bool {
+        let changed = backends.filter { ring.store.takeChange(of: $0.nodes.frontend) }
+        for backend in changed { backend.frontendChanged(in: &ring.store) }
+        return !changed.isEmpty
+    }
+
+    /// Asks the guest to power off; it may take its time, or not listen.
+    func requestPowerOff() {
+        ring.store.write("poweroff", to: XenStoreDomain.shutdown(in: ring.store))
+        channel.event.signalEvent()
     }
 }
 
@@ -42,15 +65,38 @@ final class XenStoreDevice: GuestDevice {
 public struct ConsoleEnd: Sendable {
     /// Read until its end; nil: nobody types.
     public var input: Descriptor?
+    /// The input goes as StuffedInput, once this session is ready; nil: as it is, at any time.
+    public var stuffedFor: GuestSession?
     /// Ends the guest when it is typed.
     public var escape: UInt8?
     public var output: ConsoleOutput
+    /// Takes what the guest's kernel says before its console works, and behind its back; nil: `output` does.
+    public var early: (@Sendable ([UInt8]) -> Void)?
 
     /// Control and "]", as telnet(1) has it.
     public static let controlBracket: UInt8 = 0x1d
 
-    public init(input: Descriptor?, escape: UInt8?, output: ConsoleOutput) {
-        (self.input, self.escape, self.output) = (input, escape, output)
+    public init(
+        input: Descriptor?, stuffedFor: GuestSession? = nil, escape: UInt8?, output: ConsoleOutput,
+        early: (@Sendable ([UInt8]) -> Void)? = nil
+    ) {
+        (self.input, self.stuffedFor, self.escape) = (input, stuffedFor, escape)
+        (self.output, self.early) = (output, early)
+    }
+}
+
+/// Input of any bytes and with an end, over a console that has none and whose driver takes Control-O
+/// for a SysRq key (Linux' drivers/tty/hvc/hvc_console.c). Its other end is guest-root/programs/input.c.
+enum StuffedInput {
+    /// Control-P: the byte behind it is another one with bit 6 turned over, or says that this is the end.
+    private static let escape: UInt8 = 0x10
+    private static let sysRq: UInt8 = 0x0f
+    private static let turned: UInt8 = 0x40
+
+    static let end: [UInt8] = [escape, 0x04]
+
+    static func stuffed(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.flatMap { $0 == escape || $0 == sysRq ? [escape, $0 ^ turned] : [$0] }
     }
 }
 
@@ -71,7 +117,10 @@ final class ConsoleDevice: GuestDevice {
 
     /// Input waits where it comes from while enough of it waits here.
     var descriptors: [Descriptor] {
-        guard let input = end.input, untaken.count < Self.untakenLimit else { return [channel.event] }
+        guard let input = end.input, untaken.count < Self.untakenLimit, end.stuffedFor?.isReady != false
+        else {
+            return [channel.event]
+        }
         return [channel.event, input]
     }
 
@@ -80,7 +129,8 @@ final class ConsoleDevice: GuestDevice {
             let bytes = try ready.read(atMost: Self.untakenLimit) ?? []
             if bytes.isEmpty { end.input = nil }
             if let escape = end.escape, bytes.contains(escape) { return .left }
-            untaken += bytes
+            untaken +=
+                end.stuffedFor == nil ? bytes : bytes.isEmpty ? StuffedInput.end : StuffedInput.stuffed(bytes)
         } else {
             channel.event.takeEvent()
         }

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPenumbra
+import Glibc
 import PenumbraSystem
 
 /// A Xen PV guest with one vCPU: an unmodified kernel with its xenstore and its console.
 public final class XenGuest: Sendable {
     private let run: GuestRun
     private let image: XenDomainImage
+    private let special: XenSpecialFrames
     private let domain: XenStoreDomain
 
     /// Builds the VM; `kernel` and `initrd` are whole files.
     public init(
         kernel: [UInt8], initrd: [UInt8]?, name: GuestName, _ options: GuestOptions, on device: Device
     ) throws(VMMError) {
+        try HostMemory.check(options.memory)
+        if let initrd { try Self.check(initrd: initrd, against: options.memory) }
         image = try Self.image(kernel: kernel, initrd: initrd, options)
         domain = XenStoreDomain(
             name: name.text, identifier: Self.randomIdentifier(), memory: options.memory,
             consoleFrame: image.layout.console, storeFrame: image.layout.xenStore)
         let frames = UInt32(image.memory.frames)
-        let special = try XenSpecialFrames(ramFrames: frames)
+        special = try XenSpecialFrames(ramFrames: frames)
         let machine = try device.createVM(
             options.creation(
                 personality: PENUMBRA_PERSONALITY_XEN_PV, frames: image.memory.frames,
@@ -25,6 +29,13 @@ public final class XenGuest: Sendable {
         for region in [image.memory.region] + special.regions { try machine.addRegion(region) }
         let cpu = try VirtualCPU(file: machine.createCPU(Self.registers(image, special)))
         run = GuestRun(machine: machine, cpus: [cpu])
+    }
+
+    /// Refuses a RAM disk that no kernel could be beside.
+    public static func check(initrd: [UInt8], against memory: MemorySize) throws(VMMError) {
+        guard UInt64(initrd.count) < memory.bytes else {
+            throw .initrdTooLarge(bytes: UInt64(initrd.count), memory: memory.bytes)
+        }
     }
 
     /// The kernel's file is let go before the VM runs.
@@ -63,24 +74,59 @@ public final class XenGuest: Sendable {
 
     public func counters() throws(VMMError) -> penumbra_counters { try run.machine.counters() }
 
-    /// Runs until the guest ends, `timeout` seconds pass, `signals` (see SignalDescriptor) has one or
-    /// the user leaves.
+    /// What others see of the guest while it runs.
+    public struct Presence: Sendable {
+        public var directory: RunDirectory
+        /// What the kernel is called.
+        public var kernel: String
+
+        public init(directory: RunDirectory, kernel: String) {
+            (self.directory, self.kernel) = (directory, kernel)
+        }
+    }
+
+    /// Runs until the guest ends, `timeout` seconds pass, `signals` (see SignalDescriptor) has one,
+    /// the user leaves or another process ends it by its name.
     public func run(
-        timeout: Double? = nil, signals: Descriptor? = nil, console: ConsoleEnd
+        timeout: Double? = nil, signals: Descriptor? = nil, console: ConsoleEnd, session: GuestSession? = nil,
+        presence: Presence? = nil
     ) throws -> GuestOutcome {
-        let (memory, layout) = (image.memory, image.layout)
+        let sessionConsole = try session.map { try self.console(of: $0) }
         let store = XenStoreDevice(
-            try EventChannel(run.machine, port: XENPV_PORT_XENSTORE),
-            XenStoreRing(memory: memory, frame: layout.xenStore, store: domain.store()))
+            try EventChannel(run.machine, port: UInt32(XENPV_PORT_XENSTORE)),
+            XenStoreRing(memory: image.memory, frame: image.layout.xenStore, store: domain.store()),
+            backends: sessionConsole.map { [$0] } ?? [])
         let terminal = ConsoleDevice(
-            try EventChannel(run.machine, port: XENPV_PORT_CONSOLE),
-            ConsoleRing(memory: memory, frame: layout.console), console)
-        return try run.run(timeout: timeout, signals: signals, devices: [store, terminal]) {
-            [output = console.output] (cpu, number, _, _) throws(VMMError) -> UInt64 in
+            try EventChannel(run.machine, port: UInt32(XENPV_PORT_CONSOLE)),
+            ConsoleRing(memory: image.memory, frame: image.layout.console), console)
+        let control = try presence.map { try self.control($0, store, sessionConsole) }
+        let devices: [(any GuestDevice)?] = [store, terminal, sessionConsole, control]
+        return try run.run(timeout: timeout, signals: signals, devices: devices.compactMap { $0 }) {
+            [say = console.early ?? console.output.append] (cpu, number, _, _) throws(VMMError) -> UInt64 in
             guard number == UInt64(XENPV_REQUEST_CONSOLE) else { return GuestRun.unknownRequest }
             let bytes = try cpu.requestData()
-            output.append(bytes)
+            say(bytes)
             return UInt64(bytes.count)
         }
+    }
+
+    private func console(of session: GuestSession) throws -> SessionConsole {
+        SessionConsole(
+            session, grants: GrantTable(special: special.memory, ram: image.memory),
+            resized: try SignalDescriptor.open([SIGWINCH])
+        ) { [machine = run.machine] port in try EventChannel(machine, port: port) }
+    }
+
+    private func control(
+        _ presence: Presence, _ store: XenStoreDevice, _ session: SessionConsole?
+    ) throws -> GuestControl {
+        GuestControl(
+            try presence.directory.claim(GuestName(domain.name)),
+            GuestStatus(
+                name: domain.name, process: getpid(), state: .running, memory: domain.memory.bytes,
+                kernel: presence.kernel, age: 0),
+            GuestControl.Actions(
+                counters: { [machine = run.machine] in CounterList.named(try machine.counters()) },
+                requestPowerOff: store.requestPowerOff, resize: { try session?.resize(to: $0) }))
     }
 }

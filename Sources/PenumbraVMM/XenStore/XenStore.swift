@@ -53,6 +53,8 @@ struct XenStore {
     private var lastTransaction: UInt32 = 0
     /// A slice: its first goes without the others moving.
     private var output: ArraySlice<Output> = []
+    /// Nodes that the host watches with all below, and whether the guest changed something there.
+    private var observed: [XenStorePath: Bool] = [:]
 
     init(domain: UInt32) {
         home = XenStorePath(trusted: "/local/domain/\(domain)")
@@ -67,6 +69,26 @@ struct XenStore {
     mutating func makeGuestDirectory(_ path: XenStorePath) {
         apply(.make(path), by: .host)
         tree.allowGuest(path)
+    }
+
+    /// The value of a node, as text; nil if it is not there.
+    func read(_ path: XenStorePath) -> String? {
+        (try? tree.node(path)).map { String(decoding: $0.value, as: UTF8.self) }
+    }
+
+    /// Has the guest's changes of a node and of all below it noticed; see `takeChange`.
+    mutating func observe(_ path: XenStorePath) { observed[path] = false }
+
+    /// Whether the guest changed something there since the last call.
+    mutating func takeChange(of path: XenStorePath) -> Bool {
+        defer { if observed[path] != nil { observed[path] = false } }
+        return observed[path] ?? false
+    }
+
+    private mutating func noteGuestChange(of path: XenStorePath) {
+        for place in observed.keys where place.contains(path) || path.contains(place) {
+            observed[place] = true
+        }
     }
 
     /// The host is bound by no limit and no permission, and never removes what is not there.
@@ -182,6 +204,7 @@ struct XenStore {
     ) throws(XenStoreError) -> [UInt8] {
         if request.transaction == 0 {
             fire(change, isRemoval: try Self.perform(change, on: &tree, by: .guest))
+            noteGuestChange(of: change.path)
             return Self.done
         }
         guard var transaction = transactions[request.transaction] else { throw .noEntry }
@@ -276,6 +299,9 @@ struct XenStore {
             done.append((change, try Self.perform(change, on: &result, by: .guest)))
         }
         tree = result
-        for (change, removal) in done { fire(change, isRemoval: removal) }
+        for (change, removal) in done {
+            fire(change, isRemoval: removal)
+            noteGuestChange(of: change.path)
+        }
     }
 }

@@ -30,7 +30,10 @@ struct XenStoreDomain: Sendable {
             store.makeGuestDirectory(store.home / directory)
         }
         // Empty: no request. The guest clears it to say that it saw one.
-        store.write("", to: store.home / "control/shutdown")
+        store.write("", to: Self.shutdown(in: store))
         return store
     }
+
+    /// Where a guest is asked to power off or to reboot.
+    static func shutdown(in store: XenStore) -> XenStorePath { store.home / "control/shutdown" }
 }

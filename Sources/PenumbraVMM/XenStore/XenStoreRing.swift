@@ -20,7 +20,7 @@ struct XenStoreRing {
     private var decoder = XenStoreDecoder()
     private var unsent: ArraySlice<UInt8> = []
     private var failure: Failure?
-    private(set) var store: XenStore
+    var store: XenStore
 
     init(memory: GuestMemory, frame: UInt64, store: XenStore) {
         let page = GuestPhysical(frame: frame)

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPenumbra
+import Glibc
+import PenumbraSystem
+
+/// The back end of a guest's second console, hvc1, which carries the lines of a GuestSession. The
+/// guest grants the ring's page and names the port (Linux' drivers/tty/hvc/hvc_xen.c,
+/// xencons_connect_backend).
+final class SessionConsole: XenBackend, GuestDevice {
+    /// A guest that writes without end is not listened to.
+    private static let lineLimit = 128
+
+    private struct Link {
+        let channel: EventChannel
+        let page: GrantMapping
+        let ring: ConsoleRing
+    }
+
+    let nodes = XenDeviceNodes(kind: "console", number: 1)
+    private let session: GuestSession
+    private let grants: GrantTable
+    private let open: (_ port: UInt32) throws -> EventChannel
+    /// Signals that the terminal's size changed; nil: it never does.
+    private let resized: Descriptor?
+    private var link: Link?
+    /// The guest has not been told the size, or not the present one.
+    private var owesSize = false
+    private var line: [UInt8] = []
+    private var unsent: [UInt8] = []
+
+    init(
+        _ session: GuestSession, grants: GrantTable, resized: Descriptor?,
+        open: @escaping (_ port: UInt32) throws -> EventChannel
+    ) {
+        (self.session, self.grants, self.resized, self.open) = (session, grants, resized, open)
+    }
+
+    // MARK: Xenbus
+
+    func frontendChanged(in store: inout XenStore) {
+        switch nodes.frontendState(in: store) {
+        case .initialised, .connected:
+            guard link == nil else { return }
+            link = try? connect(store)
+            nodes.setState(link == nil ? .closed : .connected, in: &store)
+        case .closing:
+            // A guest that shuts down waits for this very answer (xenbus_otherend_changed).
+            nodes.setState(.closing, in: &store)
+        case .closed:
+            link = nil
+            nodes.setState(.closed, in: &store)
+        case .unknown, .initialising, .initWait: break
+        }
+    }
+
+    private func connect(_ store: XenStore) throws -> Link? {
+        guard let reference = nodes.number("ring-ref", in: store), let port = nodes.number("port", in: store)
+        else { return nil }
+        let page = try grants.map(reference, for: .readAndWrite)
+        return Link(
+            channel: try open(port), page: page, ring: ConsoleRing(memory: page.ram, frame: page.frame))
+    }
+
+    // MARK: The lines
+
+    var descriptors: [Descriptor] { [link?.channel.event, resized].compactMap { $0 } }
+
+    func serve(_ ready: Descriptor) throws -> GuestOutcome? {
+        if ready === resized {
+            while resized?.takeSignal() != nil {}
+            if let size = TerminalSize(of: STDIN_FILENO) { try resize(to: size) }
+        } else {
+            ready.takeEvent()
+            try moveOrPart()
+        }
+        return nil
+    }
+
+    func resize(to size: TerminalSize) throws {
+        session.resize(to: size)
+        owesSize = session.isReady
+        try moveOrPart()
+    }
+
+    private func moveOrPart() throws {
+        do { try move() } catch is SharedRing.BadIndices { link = nil }
+    }
+
+    private func move() throws {
+        guard let link else { return }
+        let bytes = try link.ring.takeOutput()
+        for byte in bytes { take(byte) }
+        if unsent.isEmpty, owesSize { (unsent, owesSize) = (Array(session.sizeLine.utf8), false) }
+        let sent = try link.ring.put(unsent)
+        unsent.removeFirst(sent)
+        if !bytes.isEmpty || sent > 0 { try link.channel.notifyGuest() }
+    }
+
+    private func take(_ byte: UInt8) {
+        guard byte == UInt8(ascii: "\n") else {
+            if line.count < Self.lineLimit { line.append(byte) }
+            return
+        }
+        if session.take(line: line) { owesSize = true }
+        line.removeAll()
+    }
+}
