@@ -186,6 +186,37 @@ extension MemoryTests {
             guest.check()
         }
 
+        @Test("the balloon's lists are done in slices too, up to the first frame that is not the guest's")
+        func balloon() {
+            let guest = XenMachine()
+            for index in 0..<200 as Range<UInt64> { guest[0x1000 + index * 8] = 100 + index }
+            guest.write([XenMachine.records + 0x1000, 200, 0, domainSelf])
+            for command in [1, 6] as [UInt64] {
+                let answer = guest.call(Hypercall.memoryOperation, command, XenMachine.records)
+                #expect(answer.result == 200)
+                #expect(answer.exits.filter { $0 == PENUMBRA_EXIT_SLICE }.count == 3)
+            }
+            guest[0x1000 + 8 * 70] = UInt64(XenMachine.ram)
+            #expect(guest.call(Hypercall.memoryOperation, 1, XenMachine.records).result == 70)
+            guest.write([XenMachine.records + 0x7f00, .max, 0, domainSelf])
+            #expect(
+                guest.call(Hypercall.memoryOperation, 6, XenMachine.records).result == 32, "the list's end")
+            guest.check()
+        }
+
+        @Test("lists in a multicall share its slice")
+        func sharedSlice() {
+            let guest = XenMachine()
+            for index in 0..<40 as Range<UInt64> {
+                guest.write([60 << 12 | index << 3, index << 12 | 0x67], at: 0x2000 + index * 16)
+                guest.write(
+                    [Hypercall.mmuUpdate, 0, XenMachine.records + 0x2000, 40, 0, domainSelf], at: index * 64)
+            }
+            let answer = guest.call(Hypercall.multicall, XenMachine.records, 40)
+            #expect(answer.result == 0)
+            #expect(answer.exits.filter { $0 == PENUMBRA_EXIT_SLICE }.count >= 19)
+        }
+
         @Test("roots lead to the map, and a frame that is none of the VM's is refused")
         func roots() {
             let guest = XenMachine()

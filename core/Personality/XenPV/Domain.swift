@@ -38,6 +38,7 @@ private enum MemoryCommand {
     static var populate: UInt64 { 6 }
     static var memoryMap: UInt64 { 9 }
     static var machineToPhysical: UInt64 { 12 }
+    static var mask: UInt64 { 63 }
 }
 
 /// xen_memory_map: entries, and where they go.
@@ -140,13 +141,14 @@ extension XenPV {
 
     // MARK: - memory_op
 
-    static func memoryOperation(_ vcpu: VCPU, _ arguments: CallArguments) -> Answer {
+    /// (command, record). Above the command's six bits stands how much of a list is done, as in Xen.
+    static func memoryOperation(_ vcpu: VCPU, _ arguments: inout CallArguments) -> Answer {
         let record = GuestVirtual(arguments.second)
-        switch arguments.first {
+        switch arguments.first & MemoryCommand.mask {
         case MemoryCommand.memoryMap: return memoryMap(vcpu, record)
         case MemoryCommand.machineToPhysical: return machineMapping(vcpu, record)
-        case MemoryCommand.decreaseReservation: return changeReservation(vcpu, record, isDecrease: true)
-        case MemoryCommand.populate: return changeReservation(vcpu, record, isDecrease: false)
+        case MemoryCommand.decreaseReservation: return changeReservation(vcpu, &arguments, isDecrease: true)
+        case MemoryCommand.populate: return changeReservation(vcpu, &arguments, isDecrease: false)
         case MemoryCommand.currentReservation, MemoryCommand.maximumReservation:
             return .value(UInt64(vmPage.pointee.ram_frames))
         default: return .value(XenError.unknown)
@@ -177,32 +179,39 @@ extension XenPV {
     }
 
     /// The balloon gives frames up and takes the same ones back: they stay the VM's, so that
-    /// the map stays the identity. RAX: how many.
+    /// the map stays the identity. RAX: how many, up to the first that cannot be.
     private static func changeReservation(
-        _ vcpu: VCPU, _ record: GuestVirtual, isDecrease: Bool
+        _ vcpu: VCPU, _ arguments: inout CallArguments, isDecrease: Bool
     ) -> Answer {
         var request = Reservation()
-        let read = vcpu.copyIn(&request, from: record)
+        let read = vcpu.copyIn(&request, from: GuestVirtual(arguments.second))
         guard case .done = read else { return Answer(read) }
         guard request.order & 0xffff_ffff == 0, request.domain & 0xffff == domainSelf else {
             return .value(0)
         }
-        let count = min(request.count, 512)
-        var done: UInt64 = 0
-        while done < count {
-            var number: UInt64 = 0
+        var left = sliceItems
+        while left > 0 {
+            let done = arguments.first >> 6
+            guard done < request.count else { return .value(done) }
             let place = GuestVirtual(request.frames &+ done &* 8)
-            let read = vcpu.copyIn(&number, from: place)
-            guard case .done = read else { return Answer(read) }
-            guard number < UInt64(vmPage.pointee.ram_frames) else { return .value(done) }
-            let status =
-                isDecrease
-                ? vcpu.memory.dropFrame(GuestFrame(UInt32(number)))
-                : vcpu.copyOut(&number, to: place, bytes: 8)
-            guard case .done = status else { return Answer(status) }
-            done += 1
+            let answer = Answer(changeFrame(vcpu, place, isDecrease))
+            guard case .value(0) = answer else {
+                if case .value = answer { return .value(done) }
+                return answer
+            }
+            arguments.first &+= MemoryCommand.mask &+ 1
+            left -= 1
         }
-        return .value(done)
+        return .slice
+    }
+
+    private static func changeFrame(_ vcpu: VCPU, _ place: GuestVirtual, _ isDecrease: Bool) -> MemoryStatus {
+        var number: UInt64 = 0
+        let read = vcpu.copyIn(&number, from: place)
+        guard case .done = read else { return read }
+        guard number < UInt64(vmPage.pointee.ram_frames) else { return .refused }
+        return isDecrease
+            ? vcpu.memory.dropFrame(GuestFrame(UInt32(number))) : vcpu.copyOut(&number, to: place, bytes: 8)
     }
 
     // MARK: - console_io

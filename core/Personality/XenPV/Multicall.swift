@@ -17,6 +17,15 @@ private struct MulticallEntry {
     static var size: UInt64 { 64 }
     static var resultOffset: UInt64 { 8 }
     static var argumentsOffset: UInt64 { 16 }
+
+    /// How much of a slice the call may take.
+    var items: UInt64 {
+        switch number {
+        case Hypercall.mmuUpdate, Hypercall.mmuExtended: max(arguments.second & 0xffff_ffff, 1)
+        case Hypercall.memoryOperation: sliceItems
+        default: 1
+        }
+    }
 }
 
 extension XenPV {
@@ -27,6 +36,7 @@ extension XenPV {
             var entry = MulticallEntry()
             let read = vcpu.copyIn(&entry, from: GuestVirtual(rest.first))
             guard case .done = read else { return end(Answer(read), vcpu, rest) }
+            let items = entry.items
             let answer = operateOne(vcpu, entry.number, &entry.arguments)
             guard case .value(let value) = answer else {
                 return interrupt(vcpu, answer, entry.arguments, rest)
@@ -35,7 +45,7 @@ extension XenPV {
             guard case .done = stored else { return end(Answer(stored), vcpu, rest) }
             rest.first &+= MulticallEntry.size
             rest.second &-= 1
-            left -= 1
+            left = left > items ? left - items : 0
         }
         return end(rest.second & 0xffff_ffff == 0 ? .value(0) : .slice, vcpu, rest)
     }

@@ -46,12 +46,12 @@ enum XenPV: Personality {
         if number == Hypercall.mmuExtended { return extendedOperations(vcpu, &arguments) }
         if number == Hypercall.stackSwitch { return .value(switchStack(vcpu, arguments)) }
         if number == Hypercall.setSegmentBase { return .value(setSegmentBase(vcpu, arguments)) }
-        return operateColder(vcpu, number, arguments)
+        return operateColder(vcpu, number, &arguments)
     }
 
     @inline(never)
     private static func operateColder(
-        _ vcpu: VCPU, _ number: UInt64, _ arguments: CallArguments
+        _ vcpu: VCPU, _ number: UInt64, _ arguments: inout CallArguments
     ) -> Answer {
         switch number {
         case Hypercall.version: version(vcpu, arguments)
@@ -60,6 +60,7 @@ enum XenPV: Personality {
         case Hypercall.updateDescriptor: updateDescriptor(vcpu, arguments)
         case Hypercall.fpuTaskSwitch: .value(arguments.first == 0 ? 0 : XenError.notSupported)
         case Hypercall.setTimer: setTimer(vcpu, at: arguments.first == 0 ? VCPU.never : arguments.first)
+        case Hypercall.memoryOperation: memoryOperation(vcpu, &arguments)
         default: operateRarely(vcpu, number, arguments)
         }
     }
@@ -73,7 +74,6 @@ enum XenPV: Personality {
         case Hypercall.setGDT: setGDT(vcpu, arguments)
         case Hypercall.setDebugRegister: setDebugRegister(vcpu, arguments)
         case Hypercall.getDebugRegister: .value(debugRegister(vcpu, arguments))
-        case Hypercall.memoryOperation: memoryOperation(vcpu, arguments)
         case Hypercall.grantTable: grantTable(vcpu, arguments)
         case Hypercall.assist: .value(assist(arguments))
         case Hypercall.callback: callback(vcpu, arguments)
