@@ -24,6 +24,7 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
+#include <linux/task_work.h>
 #include <linux/wait.h>
 #include <asm/fpu/api.h>
 
@@ -166,6 +167,22 @@ static inline void penumbra_vcpu_attention(struct penumbra_vcpu_host *vcpu, int 
 static inline u8 penumbra_vcpu_take_attention(struct penumbra_vcpu_host *vcpu, int which)
 {
 	return xchg(&((u8 *)&vcpu->page->attention)[which], 0);
+}
+
+/*
+ * What the kernel does on the way to user mode and no guest may run before: a page that a
+ * machine check found bad is taken away, a cgroup over its memory.high is slowed down. The
+ * flag alone says less: it comes with every preemption (rseq).
+ */
+static inline bool penumbra_user_mode_work(void)
+{
+	if (likely(!test_thread_flag(TIF_NOTIFY_RESUME)))
+		return false;
+#ifdef CONFIG_MEMCG
+	if (current->memcg_nr_pages_over_high)
+		return true;
+#endif
+	return task_work_pending(current);
 }
 
 /* world.c */

@@ -281,6 +281,8 @@ static void serve_interrupts(struct penumbra_vcpu_host *vcpu, u32 reason)
 		/* The watchdog's NMI ended in the core: the host's handler takes note of it. */
 		if (page->crash_reason == PENUMBRA_CRASH_CORE_STUCK)
 			asm volatile("int $2");
+		else if (page->crash_reason == PENUMBRA_CRASH_MACHINE_CHECK)
+			compat_machine_check();
 		break;
 	}
 	/* One that came in ring 0 was put off: NMIs are unblocked again, so send it anew. */
@@ -294,7 +296,8 @@ static void serve_interrupts(struct penumbra_vcpu_host *vcpu, u32 reason)
 
 static bool must_stay_out(struct penumbra_vcpu_host *vcpu)
 {
-	return need_resched() || signal_pending(current) || READ_ONCE(vcpu->vm->page->dead);
+	return need_resched() || signal_pending(current) || penumbra_user_mode_work() ||
+	       READ_ONCE(vcpu->vm->page->dead);
 }
 
 u32 penumbra_world_run(struct penumbra_vcpu_host *vcpu)

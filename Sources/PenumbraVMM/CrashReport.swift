@@ -40,6 +40,10 @@ public struct CrashReport: Equatable, Sendable, CustomStringConvertible {
         (PENUMBRA_CRASH_INVARIANT, "invariant", .core, "the checker found a broken invariant"),
         (PENUMBRA_CRASH_PROTOCOL, "protocol", .core, "an exit that is not on the list"),
         (PENUMBRA_CRASH_KILLED, "killed", .user, "ended on request"),
+        (
+            PENUMBRA_CRASH_MACHINE_CHECK, "machine-check", .host,
+            "the host's memory is bad where the core used it"
+        ),
     ]
 
     private var entry: (name: String, culprit: Culprit, meaning: String) {

@@ -14,7 +14,7 @@ struct BootCommand: ParsableCommand {
             Its console (hvc0) is this terminal; Control-] leaves it and ends the VM.
 
             Exits with 0 (the guest powered off), 70 (it crashed), 71 (a bug in the core), 72 (it was \
-            killed or left), 73 (the host has no memory left), 74 (the guest's kernel panicked), 75 (it \
+            killed or left), 73 (the host's memory is full or bad), 74 (the guest's kernel panicked), 75 (it \
             rebooted), 124 (--timeout), 125 (penumbra itself failed), 128 + n (signal n), 69 (nowhere to run).
             """)
 

@@ -8,7 +8,7 @@ enum ExitStatus {
     static let guestCrashed: Int32 = 70
     static let coreBug: Int32 = 71
     static let killed: Int32 = 72
-    /// The host could not go on with the guest: no memory.
+    /// The host could not go on with the guest: no memory, or an error in it.
     static let hostFailed: Int32 = 73
     static let guestPanicked: Int32 = 74
     static let rebooted: Int32 = 75

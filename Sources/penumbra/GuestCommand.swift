@@ -11,7 +11,7 @@ struct GuestCommand: ParsableCommand {
         abstract: "Run a micro-guest: on /dev/penumbra if it is there, else in the machine.",
         discussion: """
             Exits with the guest's own status, or with 70 (the guest crashed), 71 (a bug in the core), \
-            72 (killed), 73 (the host has no memory left), 74 (the guest panicked), 75 (it asked for a \
+            72 (killed), 73 (the host's memory is full or bad), 74 (the guest panicked), 75 (it asked for a \
             reboot), 124 (--timeout), 125 (penumbra itself failed), 128 + n (signal n), 69 (nowhere to run).
             """)
 

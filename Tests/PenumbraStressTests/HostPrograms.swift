@@ -48,6 +48,13 @@ extension TestMachine {
     }
 }
 
+/// One of the counters that `penumbra guest --counters` printed; absent ones are 0.
+func counter(_ name: String, in output: String?) -> Int {
+    let words = (output ?? "").split(separator: "\n").map { $0.split(separator: " ") }
+    let line = words.first { $0.dropFirst().starts(with: ["counter", name[...]]) }
+    return line?.last.flatMap { Int($0) } ?? 0
+}
+
 /// A shell command that runs beside others.
 struct Job {
     let name: String

@@ -5,7 +5,8 @@ import Testing
 extension StressTests {
     @Test(
         "CPUs go and come beside a running VM, and the module stays as long as there is one",
-        arguments: Scale.kinds([Scale.plain("6.12", 2)]).filter { $0.cpus > 1 })
+        arguments: Scale.isFull
+            ? [Scale.plain("6.12", 2), Scale.isolated("6.1", 2)] : [Scale.plain("6.12", 2)])
     func hotplug(_ kind: MachineKind) throws {
         let machine = try TestMachine(kind)
         try machine.install(guests: ["spin60", "cpl3"])

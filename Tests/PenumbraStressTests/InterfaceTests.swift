@@ -20,7 +20,7 @@ extension StressTests {
 
     @Test(
         "eventfds wake a halted guest and carry its answers, also while VMs end",
-        arguments: Scale.kinds(representative))
+        arguments: representative)
     func eventfds(_ kind: MachineKind) throws {
         let machine = try TestMachine(kind)
         try machine.install(programs: ["events"])

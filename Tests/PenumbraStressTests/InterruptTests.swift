@@ -7,7 +7,7 @@ extension StressTests {
 
     @Test(
         "Guests spin; the host's timer, shootdown and reschedule interrupts are served beside them",
-        arguments: Scale.kinds([Scale.relocated("6.12", 2), Scale.plain("6.1", 1)]))
+        arguments: Scale.isFull ? Scale.all : [Scale.relocated("6.12", 2), Scale.plain("6.1", 1)])
     func interrupts(_ kind: MachineKind) throws {
         let machine = try TestMachine(kind)
         try machine.install(programs: ["load", "float"])

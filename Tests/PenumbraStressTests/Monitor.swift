@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 import Glibc
 import PenumbraMachine
 import PenumbraSystem
@@ -52,14 +53,21 @@ final class Monitor {
     }
 
     /// Sends a command and waits for its answer; events that come between are nobody's.
-    func execute(_ command: String) throws {
-        fputs("{\"execute\": \"\(command)\"}\n", socket)
+    @discardableResult
+    func execute(_ command: String, arguments: String = "{}") throws -> String {
+        fputs("{\"execute\": \"\(command)\", \"arguments\": \(arguments)}\n", socket)
         fflush(socket)
         while true {
             let answer = try readLine()
-            if answer.contains("\"return\"") { return }
-            if answer.contains("\"error\"") { throw Failure(description: "\(command): \(answer)") }
+            if answer.hasPrefix("{\"return\"") { return answer }
+            if answer.hasPrefix("{\"error\"") { throw Failure(description: "\(command): \(answer)") }
         }
+    }
+
+    /// A command of the monitor for people; what it printed, in JSON's spelling.
+    @discardableResult
+    func order(_ line: String) throws -> String {
+        try execute("human-monitor-command", arguments: "{\"command-line\": \"\(line)\"}")
     }
 
     /// Non-maskable interrupts to CPU 0, as fast as the monitor takes them; how many.
@@ -71,5 +79,31 @@ final class Monitor {
             count += 1
         }
         return count
+    }
+
+    /// Orders something at a moment when CPU 0 executes at such an address and privilege level.
+    func order(_ line: String, when suits: (UInt64, Int) -> Bool) throws {
+        let patience = monotonicSeconds() + 60
+        while monotonicSeconds() < patience {
+            try execute("stop")
+            let place = try place()
+            if suits(place.address, place.level) {
+                try order(line)
+                try execute("cont")
+                return
+            }
+            try execute("cont")
+            usleep(UInt32.random(in: 1000...5000))
+        }
+        throw Failure(description: "CPU 0 was never where '\(line)' was to be given")
+    }
+
+    /// RIP and CPL of CPU 0.
+    private func place() throws -> (address: UInt64, level: Int) {
+        let registers = try order("info registers")
+        guard let address = registers.firstMatch(of: /RIP=([0-9a-f]+)/).flatMap({ UInt64($0.1, radix: 16) }),
+            let level = registers.firstMatch(of: /CPL=([0-3])/).flatMap({ Int($0.1) })
+        else { throw Failure(description: "the monitor shows no registers: \(registers)") }
+        return (address, level)
     }
 }

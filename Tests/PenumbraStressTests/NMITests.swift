@@ -6,7 +6,8 @@ extension StressTests {
     /// Nobody owns these NMIs: the host says so, and that is no complaint of the kind looked for.
     @Test(
         "NMIs at 1 kHz and more, with guests in both views: the host lives, the guests end well",
-        arguments: Scale.kinds([Scale.plain("6.1", 2)]))
+        arguments: Scale.isFull
+            ? [Scale.plain("6.1", 2), Scale.relocated("6.12", 1)] : [Scale.plain("6.1", 2)])
     func nmis(_ kind: MachineKind) throws {
         let machine = try TestMachine(kind)
         try machine.install(guests: ["spin60", "roundtrip", "syscall-storm", "tables-native"])
@@ -24,7 +25,8 @@ extension StressTests {
         let jobs = try machine.begin([
             Job(
                 name: "spin",
-                command: "taskset 1 penumbra guest /tmp/spin60.elf \(options) --cmdline=\(Scale.seconds)"),
+                command: "taskset 1 penumbra guest /tmp/spin60.elf \(options) --counters"
+                    + " --cmdline=\(Scale.seconds)"),
             Job(
                 name: "storm",
                 command:
@@ -42,10 +44,13 @@ extension StressTests {
                     """),
         ])
         let injected = try Monitor(of: machine).injectNMIs(seconds: Double(Scale.seconds))
-        _ = try jobs.results()
+        let outputs = try jobs.results()
         let taken = try Interrupts(of: machine).growth("NMI", since: before).first ?? 0
         #expect(injected > 1000 * Scale.seconds)
-        // While one is handled, any number of further ones is one.
-        #expect(taken > 500 * Scale.seconds, "of \(injected) NMIs")
+        // While one is handled, any number of further ones is one; and an emulated CPU that shares its
+        // own takes as many as it gets to.
+        #expect(taken > 100 * Scale.seconds, "of \(injected) NMIs")
+        #expect(counter("exit_nmi", in: outputs["spin"]) > 0, "some hit a guest's own code")
+        print("NMIs \(options): \(injected) sent in \(Scale.seconds) s, \(taken) taken")
     }
 }

@@ -10,10 +10,12 @@ public struct MachineKind: CustomTestStringConvertible, Sendable {
     public var boot: String
     public var cpus: Int
     public var commandLine: String
+    /// QEMU's -cpu.
+    public var processor: String
 
     public init(
         testDescription: String, kernel: String = "6.1", core: String = "debug", boot: String = "vmlinux",
-        cpus: Int = 2, commandLine: String = ""
+        cpus: Int = 2, commandLine: String = "", processor: String = "max"
     ) {
         self.testDescription = testDescription
         self.kernel = kernel
@@ -21,6 +23,7 @@ public struct MachineKind: CustomTestStringConvertible, Sendable {
         self.boot = boot
         self.cpus = cpus
         self.commandLine = commandLine
+        self.processor = processor
     }
 
     public var isDebug: Bool { core == "debug" }
@@ -39,7 +42,8 @@ public final class TestMachine {
         let started = try penumbra(
             "machine", "start", "--name", name, "--kernel", kind.kernel, "--module", kind.core,
             "--boot", kind.boot, "--cpus", "\(kind.cpus)", "--memory", "1G", "--timeout", "300",
-            "--cmdline", kind.commandLine + " softlockup_panic=0")
+            "--cmdline", kind.commandLine + " softlockup_panic=0", "--qemu-arg=-cpu",
+            "--qemu-arg=\(kind.processor)")
         guard started.status == 0 else { throw Failure(description: started.errors) }
     }
 

@@ -28,7 +28,7 @@
 #define PENUMBRA_EXIT_CRASH 13    /* the VM is dead: crash fields of the vCPU page say why */
 #define PENUMBRA_EXIT_COUNT 14
 /* Seen by the VMM only, never made by the core: */
-#define PENUMBRA_EXIT_SIGNAL 32   /* a signal is pending for the calling thread */
+#define PENUMBRA_EXIT_SIGNAL 32   /* a signal, or other work on the calling thread's way back */
 #define PENUMBRA_EXIT_DEAD 33     /* the VM was already ended; the crash fields say why */
 
 #define PENUMBRA_SHUTDOWN_POWEROFF 0
@@ -54,5 +54,6 @@
 #define PENUMBRA_CRASH_INVARIANT 22       /* core bug: the checker found a broken invariant */
 #define PENUMBRA_CRASH_PROTOCOL 23        /* core bug: an exit that is not on the list (module) */
 #define PENUMBRA_CRASH_KILLED 24          /* the VMM asked for it */
+#define PENUMBRA_CRASH_MACHINE_CHECK 25   /* the core met an error in the host's memory */
 
 #endif

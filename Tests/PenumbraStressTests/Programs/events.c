@@ -34,7 +34,7 @@ static void *run(void *argument)
 {
 	struct echo *echo = argument;
 
-	if (ioctl(echo->tiny.vcpu, PENUMBRA_RUN, 0))
+	if (tiny_vm_run(&echo->tiny))
 		fail("RUN");
 	return NULL;
 }

@@ -30,7 +30,7 @@ static void *run(void *argument)
 {
 	const struct tiny_vm *tiny = argument;
 
-	if (ioctl(tiny->vcpu, PENUMBRA_RUN, 0))
+	if (tiny_vm_run(tiny))
 		fail("RUN");
 	return NULL;
 }

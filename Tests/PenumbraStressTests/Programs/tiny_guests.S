@@ -22,6 +22,12 @@ GUEST tiny_spin
 	jmp	1b
 tiny_spin_end:
 
+/* Keeps the core busy. */
+GUEST tiny_storm
+1:	HYPERCALL PTEST_NOOP
+	jmp	1b
+tiny_storm_end:
+
 /* Powers off at once. */
 GUEST tiny_exit
 	HYPERCALL PTEST_EXIT, TINY_EXIT_STATUS

@@ -123,6 +123,16 @@ struct tiny_vm tiny_vm_create(int device, struct tiny_guest guest)
 	return tiny;
 }
 
+int tiny_vm_run(const struct tiny_vm *tiny)
+{
+	int result;
+
+	do
+		result = ioctl(tiny->vcpu, PENUMBRA_RUN, 0);
+	while (result < 0 && errno == EINTR);
+	return result;
+}
+
 void tiny_vm_close(struct tiny_vm *tiny)
 {
 	munmap(tiny->run, PENUMBRA_PAGE_SIZE);

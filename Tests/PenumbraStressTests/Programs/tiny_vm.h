@@ -41,6 +41,9 @@ int tiny_region(const struct tiny_vm *tiny);
 struct penumbra_run *map_run_page(int vcpu);
 struct tiny_vm tiny_vm_create(int device, struct tiny_guest guest);
 void tiny_vm_close(struct tiny_vm *tiny);
+/* RUN until the guest or the VM's end gives the vCPU back: signals, and work that the kernel
+ * does on the way to user mode, do not end it. */
+int tiny_vm_run(const struct tiny_vm *tiny);
 void fail(const char *what) __attribute__((noreturn));
 
 /* What the module holds over all VMs. */

@@ -28,6 +28,10 @@
 /* Continuation.completeTableWrite (core/VirtualCPU/Exits.swift) */
 #define CONTINUE_TABLE_WRITE 2
 #define CRASH_UNCLASSIFIED PENUMBRA_CRASH_CORE_EXCEPTION
+/* SDM vol. 3, 16.3.1.2: the interrupted program can go on; it is what met the error. */
+#define MSR_MCG_STATUS 0x17a
+#define MCG_STATUS_RIPV 1
+#define MCG_STATUS_EIPV 2
 
 	.macro PUSH_REGISTERS
 	pushq	%rdi
@@ -523,11 +527,15 @@ window_table:
 	.quad	0, 0, 0
 
 core_stuck:
+	movl	$PENUMBRA_CRASH_CORE_STUCK, %ecx
+	movl	$2, %edx
+	/* Where the core cannot go on: rax is the vCPU, rcx the reason, rdx the vector. */
+abandon_core:
 	movq	%rax, %rbx
-	movq	16(%rsp), %rax
+	movq	16(%rsp), %rax		/* rcx, rax, rip */
 	movq	%rax, VCPU_CRASH_RIP(%rbx)
-	movq	$PENUMBRA_CRASH_CORE_STUCK, VCPU_CRASH_REASON(%rbx)
-	movq	$2, VCPU_CRASH_VECTOR(%rbx)
+	movq	%rcx, VCPU_CRASH_REASON(%rbx)
+	movq	%rdx, VCPU_CRASH_VECTOR(%rbx)
 	movq	$PENUMBRA_EXIT_CRASH, VCPU_EXIT_REASON(%rbx)
 	jmp	world_exit
 
@@ -537,12 +545,30 @@ entry_machine_check:
 	pushq	%rcx
 	FIND_VCPU %rax
 	testb	$3, 24(%rsp)
-	jz	1f
+	jz	machine_check_in_core
 	IST_TO_FRAME 18
 	movq	$PENUMBRA_EXIT_MCE, VCPU_EXIT_REASON(%rbx)
 	jmp	world_exit
-1:	movb	$1, ATTENTION_BYTE(PENUMBRA_ATTENTION_MCE)(%rax)
+	/*
+	 * An error that this CPU only hears of can wait. One that the core met would be met
+	 * again, and a machine check before the host has seen to the first is a shutdown.
+	 */
+machine_check_in_core:
+	pushq	%rdx
+	pushq	%rax
+	movl	$MSR_MCG_STATUS, %ecx
+	rdmsr
+	movl	%eax, %ecx
+	popq	%rax
+	popq	%rdx
+	andl	$(MCG_STATUS_RIPV | MCG_STATUS_EIPV), %ecx
+	cmpl	$MCG_STATUS_RIPV, %ecx
+	jne	1f
+	movb	$1, ATTENTION_BYTE(PENUMBRA_ATTENTION_MCE)(%rax)
 	jmp	restart_window
+1:	movl	$PENUMBRA_CRASH_MACHINE_CHECK, %ecx
+	movl	$18, %edx
+	jmp	abandon_core
 
 /* ---- 3. back to the guest ------------------------------------------------------ */
 

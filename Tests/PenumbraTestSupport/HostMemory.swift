@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension TestMachine {
+    /// Kibibytes that the machine could give away at once: MemAvailable without caches, and the free
+    /// pages on the lists of the CPUs, which it leaves out and which are tens of megabytes.
+    public func availableMemory() throws -> Int {
+        let result = try shell(
+            """
+            sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1
+            available=$(awk '/^MemAvailable/ {print $2}' /proc/meminfo)
+            listed=$(awk '/ count:/ {pages += $2} END {print pages * 4}' /proc/zoneinfo)
+            echo $((available + listed))
+            """)
+        guard let kibibytes = Int(result.output.filter { !$0.isWhitespace }) else {
+            throw Failure(
+                description: "the machine does not tell its memory: \(result.output)\(result.errors)")
+        }
+        return kibibytes
+    }
+}
