@@ -2,6 +2,7 @@
 #
 #   make run       build everything, boot the machine, run the main job in it
 #   make test      every test that needs no hours: host-only, lint, guests in the machine
+#   make test-full those at full length, on every pair of host and guest, and the stress tests
 #   make bench     the figures that docs/performance.md quotes
 #
 # `make help` lists the rest. Nothing here needs more than a Debian 12 with the Swift
@@ -23,7 +24,7 @@ PENUMBRA := $(BUILD)/penumbra
 export PENUMBRA_STATE_DIR ?= /tmp/penumbra-$(shell id -u)-$(shell echo $(CURDIR) | cksum | cut -d' ' -f1)
 
 help:
-	@echo "run test bench | setup build format lint clean install uninstall | test-host test-guests test-stress"
+	@echo "run test test-full bench | setup build format lint clean install uninstall | test-host test-guests test-linux test-stress soak"
 
 include core/build.mk
 include guests/build.mk
@@ -77,13 +78,17 @@ run: build
 
 # ---- test ----
 
-test: build test-host lint test-guests
+test: build test-host lint test-guests test-linux test-stress-short
+
+# Hours: every host with every Linux guest, stress-ng for minutes, stress at full length.
+test-full: build test-host lint test-guests
+	@PENUMBRA_STRESS=1 $(MAKE) --no-print-directory test-linux test-stress
 
 # The core's own sources on Linux, the VMM, the machine, the lint: seconds, no machine.
 test-host: $(STAMP)
 	@echo "==> host-only tests"
 	@swift test -c release -Xswiftc -enable-testing --scratch-path .build-test $(SWIFT_TEST_FLAGS) \
-		--skip PenumbraGuestTests --skip PenumbraStressTests 2>&1 | tools/quiet-build
+		--skip PenumbraGuestTests --skip PenumbraLinuxTests --skip PenumbraStressTests 2>&1 | tools/quiet-build
 
 # Micro-guests in the machine, on every host kernel.
 test-guests: build
@@ -91,13 +96,31 @@ test-guests: build
 	@swift test -c release -Xswiftc -enable-testing --scratch-path .build-test --filter PenumbraGuestTests \
 		2>&1 | tools/quiet-build
 
-# Longer: endless guests against interrupts, NMIs, CPU hotplug, SIGKILL; see docs/testing.md.
+# Debian's kernels in VMs: six pairs of host and guest, or (PENUMBRA_STRESS=1) all.
+test-linux: build
+	@echo "==> Linux guests in the machine"
+	@swift test -c release -Xswiftc -enable-testing --scratch-path .build-test --filter PenumbraLinuxTests \
+		2>&1 | tools/quiet-build
+
+# 300 boots, 100 kills, and stress-ng in a guest for minutes.
+soak: build
+	@PENUMBRA_STRESS=1 swift test -c release -Xswiftc -enable-testing --scratch-path .build-test \
+		--filter 'LinuxTests/(restarts|soak)' 2>&1 | tools/quiet-build
+
+# Endless guests against interrupts, NMIs, machine checks, CPU hotplug, SIGKILL, hostile calls, and
+# all guests in Bochs: some minutes, or at full length hours; see docs/testing.md.
+test-stress-short: build
+	@echo "==> hosts under stress"
+	@swift test -c release -Xswiftc -enable-testing --scratch-path .build-test \
+		--filter PenumbraStressTests 2>&1 | tools/quiet-build
+
 test-stress: build
 	@PENUMBRA_STRESS=1 swift test -c release -Xswiftc -enable-testing --scratch-path .build-test \
 		--filter PenumbraStressTests 2>&1 | tools/quiet-build
 
 bench: build
 	@tools/bench
+	@tools/bench-linux --counters-per-op --start-and-memory
 
 # ---- style ----
 
@@ -125,6 +148,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD) .build-release .build-test
 
-.PHONY: help setup kernels build modules run test test-host test-guests test-stress bench format lint \
-	install uninstall clean
+.PHONY: help setup kernels build modules run test test-full test-host test-guests test-linux \
+	test-stress-short test-stress soak bench format lint install uninstall clean
 .DEFAULT_GOAL := help

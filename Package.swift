@@ -61,6 +61,9 @@ let package = Package(
         .testTarget(
             name: "PenumbraGuestTests", dependencies: ["PenumbraTestSupport"], swiftSettings: strict),
         .testTarget(
+            name: "PenumbraLinuxTests", dependencies: ["PenumbraTestSupport"], exclude: ["Programs"],
+            swiftSettings: strict),
+        .testTarget(
             name: "PenumbraStressTests",
             dependencies: ["PenumbraTestSupport", "PenumbraMachine", "PenumbraSystem"], exclude: ["Programs"],
             swiftSettings: strict),

@@ -4,8 +4,8 @@ import PenumbraTestSupport
 import Testing
 
 /// Every micro-guest, on every kind of host: ends as its head says, leaves nothing behind, and
-/// the host's log stays clean.
-@Suite(.serialized)
+/// the host's log stays clean. As many machines at once as there are CPUs here.
+@Suite
 struct MicroGuestTests {
     static let kinds = [
         MachineKind(testDescription: "Linux 6.1, debug core"),

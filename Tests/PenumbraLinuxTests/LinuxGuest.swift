@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import PenumbraTestSupport
+
+/// A Debian kernel in a VM, and what its first process (Programs/init) is to do.
+struct LinuxGuest {
+    /// What Programs/init is told on the kernel's command line.
+    enum Job {
+        /// Every program of Programs/: so many random steps, forks, and seconds of vector registers.
+        case programs(steps: Int, forks: Int, seconds: Int)
+        /// Two processes of each stressor for so many seconds, one stressor after the other.
+        case stress([String], seconds: Int)
+        /// A process of each stressor, all together.
+        case soak([String], seconds: Int)
+        /// What Programs/init calls so.
+        case other(String)
+    }
+
+    /// A package's kernel: "6.1", "6.1-cloud", "6.12".
+    let kernel: String
+    let memory: String
+    let job: Job
+    private let seed = UInt16.random(in: 1 ... .max)
+
+    init(_ kernel: String, memory: String = "256M", _ job: Job) {
+        self.kernel = kernel
+        self.memory = memory
+        self.job = job
+    }
+
+    static func image(_ kernel: String) throws -> URL {
+        let folder = Tree.root.appending(path: ".build-cache/kernels/\(kernel)/boot")
+        let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+        guard let image = files.first(where: { $0.lastPathComponent.hasPrefix("vmlinuz-") }) else {
+            throw InitialDisk.Failure(description: "no vmlinuz in \(folder.path); run make kernels")
+        }
+        return image
+    }
+
+    /// Boots it beside the test.
+    func begin(on machine: TestMachine, options: [String] = []) throws -> RunningProgram {
+        try RunningProgram(
+            Tree.penumbra,
+            [
+                "boot", "--machine", machine.name, "--kernel", Self.image(kernel).path,
+                "--initrd", initialDisk.get().path, "--cmdline", commandLine, "--memory", memory,
+                "--timeout", "\(patience)",
+            ] + options)
+    }
+
+    func boot(on machine: TestMachine, options: [String] = []) throws -> Finished {
+        try begin(on: machine, options: options).finished()
+    }
+
+    var commandLine: String { "console=hvc0 loglevel=1 seed=\(seed) \(words)" }
+
+    private var words: String {
+        switch job {
+        case .programs(let steps, let forks, let seconds):
+            "job=programs steps=\(steps) forks=\(forks) seconds=\(seconds)"
+        case .stress(let stressors, let seconds):
+            "job=stress stressors=\(stressors.joined(separator: ",")) seconds=\(seconds)"
+        case .soak(let stressors, let seconds):
+            "job=soak stressors=\(stressors.joined(separator: ",")) seconds=\(seconds)"
+        case .other(let name): "job=\(name)"
+        }
+    }
+
+    private var initialDisk: Result<URL, any Error> {
+        switch job {
+        case .stress, .soak: InitialDisk.stress
+        case .programs, .other: InitialDisk.programs
+        }
+    }
+
+    /// Many times what the job takes on a quiet host.
+    private var patience: Int {
+        switch job {
+        case .programs(let steps, let forks, let seconds): 200 + steps / 8 + forks / 8 + 10 * seconds
+        case .stress(let stressors, let seconds): 200 + 3 * stressors.count * seconds
+        case .soak(_, let seconds): 200 + 3 * seconds
+        case .other: 200
+        }
+    }
+
+    /// What a guest prints that does its job and finds nothing wrong.
+    private var expectedReports: [String] {
+        switch job {
+        case .programs: ["memory: 0", "forks: 0", "vector: 0", "tasks: 0", "end"]
+        case .stress(let stressors, _): stressors.map { "stress \($0): 0" } + ["end"]
+        case .soak(let stressors, _): ["stress \(stressors.joined(separator: " ")): 0", "end"]
+        case .other: []
+        }
+    }
+
+    /// What is wrong with how it ended; nil: nothing.
+    func judge(_ result: Finished) -> String? {
+        let lines = result.output.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("=> ") }
+            .map { String($0.dropFirst("=> ".count)) }
+        let reports = lines.filter { !$0.hasPrefix("log: ") }
+        let complaints = GuestLog.complaints(in: lines)
+        let isRight =
+            result.status == 0 && complaints.isEmpty && reports.first.map(isOfThisKernel) == true
+            && Array(reports.dropFirst()) == ["hypervisor xen"] + expectedReports
+        return isRight
+            ? nil
+            : """
+            \(kernel), \(memory), \(commandLine): status \(result.status), \
+            log: \(complaints)\n\(result.output)\(result.errors)
+            """
+    }
+
+    private func isOfThisKernel(_ report: String) -> Bool {
+        report.hasPrefix("kernel \(kernel.prefix(while: { $0 != "-" })).")
+            && report.contains("cloud") == kernel.contains("cloud")
+    }
+}
+
+/// What a guest's kernel logged as a warning or worse, which Programs/init prints.
+enum GuestLog {
+    /// What Debian's kernels say at these levels in any Xen guest, or because a clock that is
+    /// emulated beside others is late.
+    private static let expected = [
+        "ACPI: MPS support code is not built-in", "PMU not available due to virtualization",
+        "Grant table initialized", "mce: Unable to init MCE device", "the _CPC object is not present",
+        "Cannot find an available gap in the 32-bit address range",
+        "PCI devices with unassigned 32-bit BARs may not work", "hrtimer: interrupt took",
+        "clocksource: Long readout interval", "hogged CPU for >",
+    ]
+
+    static func complaints(in lines: [String]) -> [String] {
+        lines.filter { line in line.hasPrefix("log: ") && !expected.contains { line.contains($0) } }
+    }
+}
