@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //
 // Reverse lists: from a guest frame to the shadow leaves that map it, and from a shadow
-// page to the entries that link it. The first entry is kept in the list's head; from the
-// second on they lie in nodes of seven, newest node first, of which only the first may be
-// partly filled. So adding is constant, removing is linear in the list, and the bound on
-// lists (Bounds.listEntries) bounds both.
+// page to the entries that link it. Two entries are kept in the list itself, as most frames
+// are mapped by their user and by their kernel; three and more lie in nodes of seven, of
+// which only the first may be partly filled. So adding is constant, removing is linear in the
+// list, and the bound on lists (Bounds.listEntries) bounds both. What was added together is
+// mostly removed together: the node that an entry was found in comes second from then on.
 //
-//   head ─► entry                        one
+//   entry, entry or 0                    one or two
 //   head ─► node ─► node ─► node         more;  node: next, 7 entries
 
 import CCore
@@ -26,9 +27,17 @@ struct EntryReference: Equatable {
 }
 
 struct EntryList {
-    /// 0: empty. Bit 31 clear: the only entry. Bit 31 set: the first node.
-    var head: UInt32
-    var count: UInt32
+    /// 0: empty. Bit 31 clear: an entry. Bit 31 set: the first node.
+    fileprivate(set) var head: UInt32
+    /// Behind an entry the second one, or 0; behind a node how many there are in all.
+    fileprivate(set) var rest: UInt32
+
+    @inline(__always) fileprivate var hasNodes: Bool { head & ListNode.tag != 0 }
+
+    @inline(__always) var count: UInt32 {
+        if hasNodes { return rest }
+        return head == 0 ? 0 : rest == 0 ? 1 : 2
+    }
 }
 
 /// A node of a reverse list: 32 bytes of a slab page.
@@ -56,13 +65,13 @@ struct ListNode {
 }
 
 extension EntryListPointer {
-    @inline(__always) private var hasNodes: Bool { pointee.head & ListNode.tag != 0 }
+    @inline(__always) private var hasNodes: Bool { pointee.hasNodes }
 
     @inline(__always) private var firstNode: ListNode { ListNode(pointee.head & ~ListNode.tag) }
 
     /// How many entries the first node holds; the others are full.
     @inline(__always) private var fillOfFirstNode: UInt32 {
-        (pointee.count - 1) % ListNode.capacity + 1
+        (pointee.rest - 1) % ListNode.capacity + 1
     }
 
     /// Adds an entry that is not in the list. Takes at most one slab object.
@@ -70,7 +79,8 @@ extension EntryListPointer {
     func add(_ entry: EntryReference) {
         if pointee.head == 0 {
             pointee.head = entry.value
-            pointee.count = 1
+        } else if !hasNodes && pointee.rest == 0 {
+            pointee.rest = entry.value
         } else {
             addToNode(entry)
         }
@@ -81,58 +91,73 @@ extension EntryListPointer {
         if !hasNodes {
             let node = ListNode(Slab.allocate(.nodes))
             node[0] = pointee.head
+            node[1] = pointee.rest
             pointee.head = node.object | ListNode.tag
+            pointee.rest = 2
         }
-        if pointee.count % ListNode.capacity == 0 {
+        if pointee.rest % ListNode.capacity == 0 {
             let node = ListNode(Slab.allocate(.nodes))
             node.next = pointee.head
             pointee.head = node.object | ListNode.tag
         }
-        firstNode[pointee.count % ListNode.capacity] = entry.value
-        pointee.count += 1
+        firstNode[pointee.rest % ListNode.capacity] = entry.value
+        pointee.rest += 1
     }
 
     /// Removes an entry that is in the list.
     @inline(__always)
     func remove(_ entry: EntryReference) {
+        if hasNodes { return removeFromNode(entry) }
         if pointee.head == entry.value {
-            pointee.head = 0
-            pointee.count = 0
+            pointee.head = pointee.rest
         } else {
-            removeFromNode(entry)
+            precondition(pointee.rest == entry.value)
         }
+        pointee.rest = 0
     }
 
     @inline(never)
     private func removeFromNode(_ entry: EntryReference) {
-        precondition(hasNodes)
         let first = firstNode
         let last = fillOfFirstNode - 1
-        var node = first
-        var fill = last + 1
-        while true {
-            if let index = node.index(of: entry, fill: fill) {
-                node[index] = first[last]
-                break
-            }
-            precondition(node.next != 0)
-            node = ListNode(node.next & ~ListNode.tag)
-            fill = ListNode.capacity
-        }
+        let (node, index) = find(entry, first, last + 1)
+        node[index] = first[last]
         first[last] = 0
-        pointee.count -= 1
+        pointee.rest -= 1
         if last == 0 {
             pointee.head = first.next
             first.next = 0
             Slab.free(first.object, kind: .nodes)
         }
-        if pointee.count == 1 { becomeInline() }
+        if pointee.rest == 2 { becomeInline() }
+    }
+
+    /// Its node, from now on the first or the second, and its place there.
+    @inline(__always)
+    private func find(_ entry: EntryReference, _ first: ListNode, _ fill: UInt32) -> (ListNode, UInt32) {
+        if let index = first.index(of: entry, fill: fill) { return (first, index) }
+        var before = first
+        while true {
+            precondition(before.next != 0)
+            let node = ListNode(before.next & ~ListNode.tag)
+            if let index = node.index(of: entry, fill: ListNode.capacity) {
+                if before.object != first.object {
+                    before.next = node.next
+                    node.next = first.next
+                    first.next = node.object | ListNode.tag
+                }
+                return (node, index)
+            }
+            before = node
+        }
     }
 
     private func becomeInline() {
         let node = firstNode
         pointee.head = node[0]
+        pointee.rest = node[1]
         node[0] = 0
+        node[1] = 0
         Slab.free(node.object, kind: .nodes)
     }
 
@@ -142,7 +167,8 @@ extension EntryListPointer {
         return EntryReference(value: firstNode[fillOfFirstNode - 1])
     }
 
-    /// An entry of the last node, hence among the oldest; the list must not be empty.
+    /// An entry of the last node, hence among the oldest that nothing was removed beside; the list must
+    /// not be empty.
     var oldest: EntryReference {
         guard hasNodes else { return EntryReference(value: pointee.head) }
         var node = firstNode
@@ -155,6 +181,7 @@ extension EntryListPointer {
     func forEach(_ body: (EntryReference) -> Void) {
         guard hasNodes else {
             if pointee.head != 0 { body(EntryReference(value: pointee.head)) }
+            if pointee.rest != 0 { body(EntryReference(value: pointee.rest)) }
             return
         }
         var node = firstNode
