@@ -129,7 +129,8 @@ extension EntryListPointer {
             first.next = 0
             Slab.free(first.object, kind: .nodes)
         }
-        if pointee.rest == 2 { becomeInline() }
+        // Not at two already: a third mapping that comes and goes would take and free a node each time.
+        if pointee.rest == 1 { becomeInline() }
     }
 
     /// Its node, from now on the first or the second, and its place there.
@@ -155,9 +156,8 @@ extension EntryListPointer {
     private func becomeInline() {
         let node = firstNode
         pointee.head = node[0]
-        pointee.rest = node[1]
+        pointee.rest = 0
         node[0] = 0
-        node[1] = 0
         Slab.free(node.object, kind: .nodes)
     }
 
