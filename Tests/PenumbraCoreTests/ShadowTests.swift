@@ -664,6 +664,37 @@ extension MemoryTests {
             guest.machine.check()
         }
 
+        @Test("a full list that evicts one of the current root's links leaves nothing wrong in a new root")
+        func inheritsUnderEviction() {
+            let guest = SmallGuest(poolLimit: 512)
+            let address = { (slot: Int) in 0xffff_0000_0000_0000 | UInt64(slot) << 39 }
+            guest.map(address(273), 30)
+            let three = UInt64(guest.machine.table(address(273), root: 1, level: 3))
+            let roots = [1, 60, 61, 62, 63, 64]
+            let last = roots.count - 1
+            for (index, root) in roots.enumerated() {
+                // Four of 240 slots and one of 64 fill the list; the last root names frame 0 behind the first slot.
+                let slots = index < 4 ? 272..<512 : index == 4 ? 272..<336 : 272..<273
+                for slot in slots { guest.machine.setEntry(root, slot, three << 12 | 0x67) }
+            }
+            guest.machine.setEntry(64, 273, 0x67)
+            func load(_ root: Int) {
+                #expect(guest.machine.run { $0.loadRoot(GuestFrame(UInt32(root)), mode: .kernel) } == .done)
+            }
+            for root in roots[..<last] {
+                load(root)
+                for slot in [273] + Array(272..<512) where guest.machine.entry(root, slot) != 0 {
+                    #expect(guest.machine.access(0, address(slot), .read).1 == 30)
+                }
+            }
+            load(1)
+            load(64)
+            guest.machine.check()
+            #expect(guest.machine.access(0, address(272), .read).1 == 30)
+            #expect(guest.machine.access(0, address(273), .read).0 == .guestFault(.none))
+            guest.machine.check()
+        }
+
         @Test("a new root inherits the kernel's half without a fault")
         func inherit() {
             let guest = SmallGuest()

@@ -155,7 +155,10 @@ extension ShadowMemory {
     /// Whether this vCPU has entered the world and is in it now.
     @inline(__always)
     func mayHoldTranslations(_ id: UInt32) -> Bool {
-        record(of: id).pointee.isInWorld && (id == vcpu || isInWorldNow(id))
+        guard record(of: id).pointee.isInWorld else { return false }
+        if id == vcpu { return true }
+        ccore_fence()
+        return isInWorldNow(id)
     }
 
     @inline(__always)

@@ -102,7 +102,8 @@ extension ShadowMemory {
     /// new one links at once where the guest's own entries agree, without a fault each.
     private func inherit(_ root: ShadowPage, from current: ShadowPage) {
         current.forEachOccupied { slot in
-            guard slot >= TopSlot.kernelHalf else { return }
+            // Linking may evict the oldest link of a full list: one of the current root's.
+            guard slot >= TopSlot.kernelHalf, current.isOccupied(slot) else { return }
             let child = ShadowPage(current.origin(slot))
             let entry = guestEntry(root.frame, slot)
             guard let link = deriveLink(entry, to: child, in: root) else { return }

@@ -54,7 +54,8 @@ struct ShadowPage: Equatable {
         descriptor.pointee.live -= 1
     }
 
-    /// Calls `body` with each occupied slot; it may change that slot.
+    /// Calls `body` with each occupied slot; it may change that slot. If it can empty others, it must
+    /// look whether its own still is occupied.
     @inline(__always)
     func forEachOccupied(_ body: (Int) -> Void) {
         var word = 0
@@ -105,6 +106,7 @@ extension ShadowMemory {
 
     /// Above level 1: links `child`, in a slot that is empty.
     func link(_ child: ShadowPage, as entry: ShadowEntry, in page: ShadowPage, _ slot: Int) {
+        precondition(child.index != 0)
         let parents = child.descriptor.parents
         if parents.pointee.count >= Bounds.listEntries { evict(parents.oldest) }
         parents.add(EntryReference(page, slot))
