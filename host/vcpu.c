@@ -194,6 +194,7 @@ static void set_page(struct penumbra_vcpu_host *vcpu, u64 base,
 
 	page->self = vcpu->page_address;
 	page->id = vcpu->id;
+	page->stuck = ~0u;
 	page->stack_top = base + PENUMBRA_VCPU_STACK + PENUMBRA_VCPU_STACK_SIZE;
 	page->cr3_kernel = vm->core_root;
 	page->cr3_core = vm->flags & PENUMBRA_VM_RESTRICTED ? vm->core_root : 0;

@@ -106,14 +106,18 @@ void penumbra_watchdog_remove(struct penumbra_vcpu_host *vcpu)
 	spin_unlock_irqrestore(&running_lock, flags);
 }
 
+/* On its own CPU, where the timer's own restart does not run at the same time. */
+static void start_here(void *unused)
+{
+	struct timer_list *timer = this_cpu_ptr(&watch);
+
+	if (!timer_pending(timer))
+		mod_timer(timer, jiffies + PERIOD);
+}
+
 static void start_on(int cpu)
 {
-	struct timer_list *timer = per_cpu_ptr(&watch, cpu);
-
-	if (!timer_pending(timer)) {
-		timer->expires = jiffies + PERIOD;
-		add_timer_on(timer, cpu);
-	}
+	smp_call_function_single(cpu, start_here, NULL, true);
 }
 
 /* With the first VM; the timers stop by themselves after the last. */

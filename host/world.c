@@ -34,6 +34,7 @@ u64 penumbra_cr3_noflush __ro_after_init;
 /* What the C side puts aside around the switch. */
 struct host_registers {
 	u64 star, lstar, cstar, sysenter_cs, kernel_gs_base, tsc_aux, debugctl, pebs_enable;
+	u32 pkru;
 	bool debug_loaded;
 };
 
@@ -174,8 +175,11 @@ static bool guest_uses_debug_registers(const struct penumbra_vcpu *page)
 	return page->debug_register[7] & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK);
 }
 
-/* The host's breakpoints are at addresses that the guest uses too. */
-static void load_debug_registers(const struct penumbra_vcpu *page)
+/*
+ * The host's breakpoints are at addresses that the guest uses too. The guest's are armed by the
+ * core once its IDT is loaded: one at an address of this module would be met here for ever.
+ */
+static void load_debug_registers(struct penumbra_vcpu *page)
 {
 	set_debugreg(0, 7);
 	if (!guest_uses_debug_registers(page))
@@ -185,7 +189,7 @@ static void load_debug_registers(const struct penumbra_vcpu *page)
 	set_debugreg(page->debug_register[2], 2);
 	set_debugreg(page->debug_register[3], 3);
 	set_debugreg(DR6_RESERVED, 6);
-	set_debugreg(page->debug_register[7], 7);
+	page->dr7 = page->debug_register[7];
 }
 
 static void unload_debug_registers(void)
@@ -225,9 +229,12 @@ static void leave_host(struct penumbra_vcpu_host *vcpu, struct host_registers *h
 		if (host->pebs_enable)
 			native_wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
 	}
+	page->dr7 = 0;
 	host->debug_loaded = hw_breakpoint_active() || guest_uses_debug_registers(page);
 	if (host->debug_loaded)
 		load_debug_registers(page);
+	if (static_cpu_has(X86_FEATURE_OSPKE))
+		host->pkru = rdpkru();
 	if (page->xcr0 != penumbra_machine.host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, page->xcr0);
 }
@@ -238,6 +245,9 @@ static void return_to_host(struct penumbra_vcpu_host *vcpu, const struct host_re
 
 	if (page->xcr0 != penumbra_machine.host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, penumbra_machine.host_xcr0);
+	/* XRSTOR writes it in any world, and the host's accesses to the VMM's memory obey it. */
+	if (static_cpu_has(X86_FEATURE_OSPKE) && rdpkru() != host->pkru)
+		wrpkru(host->pkru);
 	if (host->debug_loaded) /* the guest may have disarmed them meanwhile */
 		unload_debug_registers();
 	if (host->pebs_enable)

@@ -68,6 +68,7 @@ void penumbra_offsets(void)
 	VCPU(CRASH_ERROR, crash_error);
 	VCPU(CRASH_VECTOR, crash_vector);
 	VCPU(STUCK, stuck);
+	VCPU(DR7, dr7);
 	VCPU(GUEST_CR4, guest_cr4);
 	VCPU(GDTR, gdtr.limit);
 	VCPU(IDTR, idtr.limit);

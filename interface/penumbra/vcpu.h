@@ -118,6 +118,7 @@ struct penumbra_vcpu {
 	penumbra_u64 armed_deadline;   /* guest ns that the module's timer is armed for */
 	penumbra_u64 guest_cr4;        /* CR4 of the guest's world: a list, never the host's minus bits */
 	penumbra_u64 offered_xcr0;     /* bits that the guest may set in XCR0 */
+	penumbra_u64 dr7;              /* armed in the guest's world only, 0: nothing is */
 	penumbra_u64 tsc_aux;
 	struct penumbra_table_register gdtr, idtr;
 	penumbra_u64 tss_descriptor;   /* address of our TSS descriptor, slot 261 */

@@ -698,6 +698,7 @@ fixup_table:
 	.globl	world_enter
 	.type	world_enter, @function
 world_enter:
+	endbr64				/* the host's CR4.CET still holds */
 	movq	%rsi, %rbx
 	sidt	VCPU_HOST_IDTR(%rbx)
 	sgdt	VCPU_HOST_GDTR(%rbx)
@@ -747,7 +748,12 @@ load_gs_end:
 	wrfsbase %rax
 	movq	VCPU_GS_BASE(%rbx), %rax
 	wrgsbase %rax
-	incq	VCPU_COUNTER_world_entries(%rbx)
+	/* The guest's breakpoints may be at addresses of the host's: armed under our IDT only. */
+	movq	VCPU_DR7(%rbx), %rax
+	testq	%rax, %rax
+	jz	1f
+	movq	%rax, %dr7
+1:	incq	VCPU_COUNTER_world_entries(%rbx)
 	jmp	resume
 
 	/* A selector that no longer loads becomes null, as after a descriptor's removal. */
@@ -769,7 +775,11 @@ null_gs:
 	.globl	world_exit
 	.type	world_exit, @function
 world_exit:
-	movw	%ds, VCPU_SEL_DS(%rbx)
+	cmpq	$0, VCPU_DR7(%rbx)
+	je	1f
+	xorl	%eax, %eax
+	movq	%rax, %dr7
+1:	movw	%ds, VCPU_SEL_DS(%rbx)
 	movw	%es, VCPU_SEL_ES(%rbx)
 	movw	%fs, VCPU_SEL_FS(%rbx)
 	movw	%gs, VCPU_SEL_GS(%rbx)
