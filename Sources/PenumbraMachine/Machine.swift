@@ -109,7 +109,7 @@ public struct Machine: Sendable {
         .startFailed(name: state.name, reason: reason, log: state.consoleLog)
     }
 
-    public func connect(timeout: Double = 10) throws -> Connection {
+    public func connect(timeout: Double = 60) throws -> Connection {
         guard state.isRunning else { throw MachineError.notRunning(state.name) }
         return try Connection(state: state, timeout: timeout)
     }

@@ -69,6 +69,18 @@ public enum Files {
             && information.st_uid == geteuid() && information.st_mode & 0o077 == 0
     }
 
+    /// Whether this is a directory of this user's that no other may change.
+    public static func isOwn(_ directory: String) -> Bool {
+        var information = stat()
+        return lstat(directory, &information) == 0 && information.st_mode & S_IFMT == S_IFDIR
+            && information.st_uid == geteuid() && information.st_mode & 0o022 == 0
+    }
+
+    public static func isSocket(_ path: String) -> Bool {
+        var information = stat()
+        return lstat(path, &information) == 0 && information.st_mode & S_IFMT == S_IFSOCK
+    }
+
     public static func remove(_ path: String) { unlink(path) }
 
     /// The first executable file of that name in PATH.

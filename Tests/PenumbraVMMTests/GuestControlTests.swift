@@ -209,6 +209,27 @@ private final class ServedGuest {
         #expect(throws: RunDirectory.Problem.notOurs(sockets)) { try directory.claim(GuestName("a")) }
     }
 
+    /// In /tmp the directory may be another's, who wants our files removed.
+    @Test func aDirectoryThatLeadsElsewhereIsRefused() throws {
+        let (precious, elsewhere) = (temporary.path + "/elsewhere/key", temporary.path + "/elsewhere")
+        try Files.makeDirectories(elsewhere, mode: 0o700)
+        try Files.write(Array("secret".utf8), to: precious)
+        let sockets = temporary.path + "/vm"
+        #expect(symlink(elsewhere, sockets) == 0)
+        #expect(throws: RunDirectory.Problem.notOurs(sockets)) { try directory.names() }
+        #expect(throws: RunDirectory.Problem.notOurs(sockets)) { try directory.connect(to: GuestName("key")) }
+        #expect(throws: RunDirectory.Problem.notOurs(sockets)) { try directory.claim(GuestName("a")) }
+        #expect(Files.exists(precious))
+    }
+
+    @Test func onlySocketsAreRemoved() throws {
+        let sockets = temporary.path + "/vm"
+        try Files.makeDirectories(sockets, mode: 0o700)
+        try Files.write(Array("text".utf8), to: sockets + "/file")
+        #expect(try directory.names().isEmpty)
+        #expect(Files.exists(sockets + "/file"))
+    }
+
     @Test func aPathThatIsTooLongForASocketIsTold() throws {
         let long = RunDirectory(path: temporary.path + "/" + String(repeating: "d", count: 60))
         #expect(throws: (any Error).self) { try long.claim(GuestName(String(repeating: "n", count: 64))) }

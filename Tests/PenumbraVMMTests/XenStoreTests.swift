@@ -298,6 +298,15 @@ struct StoreClient {
         #expect(try client.ask(.directory, "data").answer == "a b")
     }
 
+    /// Also nodes that are absent are noted, for the conflicts: not without end.
+    @Test func aTransactionLooksAtSoManyNodes() throws {
+        var client = try client()
+        let id = try client.begin()
+        for index in 0..<4096 { #expect(try client.read("n\(index)", transaction: id) == "ENOENT") }
+        #expect(try client.read("n4096", transaction: id) == "ENOSPC")
+        #expect(try client.end(id, "F").answer == "OK")
+    }
+
     @Test func transactionsDoNotNestAndMustExist() throws {
         var client = try client()
         let id = try client.begin()

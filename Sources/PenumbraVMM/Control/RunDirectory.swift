@@ -47,14 +47,19 @@ public struct RunDirectory: Sendable {
     /// Makes a VM known by its name.
     func claim(_ name: GuestName) throws -> Registration {
         try Files.makeDirectories(sockets, mode: 0o700)
-        // Whoever can connect can end our VMs.
-        guard Files.isPrivate(sockets) else { throw Problem.notOurs(sockets) }
+        try requireOwn()
         return try locked {
             removeStale()
             let path = socket(name.text)
             guard !Files.exists(path) else { throw Problem.nameTaken(name.text) }
             return Registration(path: path, socket: try LocalSocket.listen(at: path))
         }
+    }
+
+    /// Whoever can connect can end our VMs, and what stands here is connected to and removed.
+    private func requireOwn() throws {
+        guard Files.isOwn(path) else { throw Problem.notOurs(path) }
+        guard Files.isPrivate(sockets) else { throw Problem.notOurs(sockets) }
     }
 
     /// Refuses a name that is taken, long before a VM of that name is ready to claim it.
@@ -70,7 +75,9 @@ public struct RunDirectory: Sendable {
     }
 
     private func removeStale() {
-        for path in Files.list(sockets).map(socket) where Self.isStale(path) { Files.remove(path) }
+        for path in Files.list(sockets).map(socket) where Files.isSocket(path) && Self.isStale(path) {
+            Files.remove(path)
+        }
     }
 
     private static func isStale(_ path: String) -> Bool {
@@ -83,13 +90,16 @@ public struct RunDirectory: Sendable {
     /// Names of the VMs that run.
     public func names() throws -> [String] {
         guard Files.exists(sockets) else { return [] }
+        try requireOwn()
         return try locked {
             removeStale()
-            return Files.list(sockets)
+            return Files.list(sockets).filter { Files.isSocket(socket($0)) }
         }
     }
 
     public func connect(to name: GuestName) throws -> GuestClient {
+        guard Files.exists(sockets) else { throw Problem.notRunning(name.text) }
+        try requireOwn()
         do {
             return GuestClient(name: name.text, socket: try LocalSocket.connect(to: socket(name.text)))
         } catch {

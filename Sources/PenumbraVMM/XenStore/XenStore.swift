@@ -7,6 +7,8 @@ struct XenStore {
     private static let watchLimit = 128
     private static let transactionLimit = 10
     private static let operationLimit = 512
+    /// Nodes that one transaction looks at or changes.
+    private static let touchedLimit = 4096
     /// With the longest path, an event still fits into a message.
     private static let tokenLimit = 1000
 
@@ -194,7 +196,8 @@ struct XenStore {
     private mutating func node(for request: XenStoreMessage) throws(XenStoreError) -> XenStoreTree.Node {
         let path = try onlyPath(request)
         if request.transaction == 0 { return try tree.node(path) }
-        guard transactions[request.transaction] != nil else { throw .noEntry }
+        guard let touched = transactions[request.transaction]?.touched.count else { throw .noEntry }
+        guard touched < Self.touchedLimit else { throw .noSpace }
         transactions[request.transaction]!.touched.insert(path)
         return try transactions[request.transaction]!.view.node(path)
     }
