@@ -39,7 +39,9 @@ struct LinuxTests {
 
     @Test("The smallest and the largest guest work, beside 5,000 forks and stress-ng's paging stressors")
     func load() throws {
-        let machine = try TestMachine(Self.release("6.12"))
+        var kind = Self.release("6.12")
+        kind.memory = "6G"
+        let machine = try TestMachine(kind)
         try expectToWork(
             [
                 LinuxGuest("6.1", .stress(Self.stressors, seconds: 15)),

@@ -12,6 +12,8 @@ public struct MachineKind: CustomTestStringConvertible, Sendable {
     public var commandLine: String
     /// QEMU's -cpu.
     public var processor: String
+    /// Its RAM, which QEMU takes as it is used.
+    public var memory = "1G"
 
     public init(
         testDescription: String, kernel: String = "6.1", core: String = "debug", boot: String = "vmlinux",
@@ -41,7 +43,7 @@ public final class TestMachine {
         name = "test-\(ProcessInfo.processInfo.processIdentifier)-\(UInt16.random(in: 0 ... .max))"
         let started = try penumbra(
             "machine", "start", "--name", name, "--kernel", kind.kernel, "--module", kind.core,
-            "--boot", kind.boot, "--cpus", "\(kind.cpus)", "--memory", "1G", "--timeout", "300",
+            "--boot", kind.boot, "--cpus", "\(kind.cpus)", "--memory", kind.memory, "--timeout", "300",
             "--cmdline", kind.commandLine + " softlockup_panic=0", "--qemu-arg=-cpu",
             "--qemu-arg=\(kind.processor)")
         guard started.status == 0 else { throw Failure(description: started.errors) }
