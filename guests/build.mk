@@ -13,7 +13,7 @@ GUEST_KIT_SWIFT := $(wildcard $(GUEST_KIT)/*.swift)
 GUEST_HEADERS := $(wildcard $(GUEST_KIT)/*.h interface/penumbra/*.h) $(GUEST_KIT)/module.modulemap
 GUEST_NAMES := $(basename $(notdir $(wildcard guests/*.swift)))
 GUEST_ELFS := $(GUEST_NAMES:%=$(GUEST_BUILD)/%.elf)
-GUEST_KIT_OBJECTS := $(addprefix $(GUEST_BUILD)/kit/,start.o probes.o fpu.o data.o)
+GUEST_KIT_OBJECTS := $(addprefix $(GUEST_BUILD)/kit/,start.o memory.o probes.o fpu.o data.o)
 
 # No SSE in compiled code: what the FPU registers hold is the tests' own business.
 GUEST_CFLAGS := --target=x86_64-unknown-none-elf -Iinterface -I$(GUEST_KIT) -ffreestanding -fno-pic \
@@ -71,7 +71,7 @@ $(GUEST_BUILD)/xenpv/%.o: guests/xenpv/%.swift $(XENPV_KIT)/Xen.swift $(XENPV_HE
 	@mkdir -p $(@D)
 	@$(SWIFTC) $(GUEST_SWIFTFLAGS) -I $(XENPV_KIT) -c $< $(XENPV_KIT)/Xen.swift -o $@
 
-$(GUEST_BUILD)/xenpv/%.elf: $(GUEST_BUILD)/xenpv/%.o $(GUEST_BUILD)/xenpv/start.o $(XENPV_KIT)/kernel.ld
+$(GUEST_BUILD)/xenpv/%.elf: $(GUEST_BUILD)/xenpv/%.o $(GUEST_BUILD)/xenpv/start.o $(GUEST_BUILD)/kit/memory.o $(XENPV_KIT)/kernel.ld
 	@$(LLD) --gc-sections -static -z max-page-size=4096 -T $(XENPV_KIT)/kernel.ld $(filter %.o,$^) -o $@
 
 .SECONDARY: $(GUEST_BUILD)/xenpv/start.o $(XENPV_NAMES:%=$(GUEST_BUILD)/xenpv/%.o)

@@ -179,38 +179,6 @@ FUNCTION kit_user_exit
 	syscall
 	ud2
 
-/* ---- what a compiler may call ---- */
-
-FUNCTION memset
-	movq	%rdi, %r8
-	movl	%esi, %eax
-	movq	%rdx, %rcx
-	rep stosb
-	movq	%r8, %rax
-	ret
-
-FUNCTION memcpy
-	movq	%rdi, %rax
-	movq	%rdx, %rcx
-	rep movsb
-	ret
-
-FUNCTION memmove
-	movq	%rdi, %rax
-	movq	%rdx, %rcx
-	movq	%rdi, %r8
-	subq	%rsi, %r8
-	cmpq	%rdx, %r8	/* unsigned: the target does not begin inside the source */
-	jb	1f
-	rep movsb
-	ret
-1:	leaq	-1(%rdi,%rdx), %rdi
-	leaq	-1(%rsi,%rdx), %rsi
-	std
-	rep movsb
-	cld
-	ret
-
 	.section .bss.kit_stacks, "aw", @nobits
 	.balign	KIT_STACK_STRIDE
 	.globl	kit_stacks

@@ -153,22 +153,6 @@ user_trapped:
 	popq	%rbx
 	ret
 
-/* ---- what a compiler may call ---- */
-
-FUNCTION memset
-	movq	%rdi, %r8
-	movl	%esi, %eax
-	movq	%rdx, %rcx
-	rep stosb
-	movq	%r8, %rax
-	ret
-
-FUNCTION memcpy
-	movq	%rdi, %rax
-	movq	%rdx, %rcx
-	rep movsb
-	ret
-
 	.section .bss.xenpv, "aw", @nobits
 	.balign	4096
 	.globl	xenpv_shared_page, xenpv_scratch, xenpv_stack_top, xenpv_entry_stack_top
