@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Programs for guests that bring no libraries: guest-root/programs/<name>.c becomes
-# $(BUILD)/guest-root/<name>, which `penumbra run` puts into the guest's /bin.
+# $(BUILD)/guest-root/<name>, which `penumbra sandbox` puts into the guest's /bin.
 
 BUILD ?= build
 CLANG ?= clang

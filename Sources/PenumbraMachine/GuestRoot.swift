@@ -2,7 +2,7 @@
 import Glibc
 import PenumbraSystem
 
-/// The root file system of guests that `penumbra run` starts: busybox, the scripts of guest-root/,
+/// The root file system of guests that `penumbra sandbox` starts: busybox, the scripts of guest-root/,
 /// and the command, as an initramfs.
 public struct GuestRoot: Sendable {
     public enum Problem: Error, Equatable, CustomStringConvertible {

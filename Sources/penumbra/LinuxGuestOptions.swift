@@ -6,7 +6,7 @@ import PenumbraSystem
 import PenumbraVMM
 import Synchronization
 
-/// What `penumbra boot` and `penumbra run` have in common.
+/// What `penumbra boot` and `penumbra sandbox` have in common.
 struct LinuxGuestOptions: ParsableArguments {
     @Option(help: "The guest's memory.")
     var memory = "256M"

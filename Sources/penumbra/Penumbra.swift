@@ -8,7 +8,7 @@ struct Penumbra: ParsableCommand {
         commandName: "penumbra",
         abstract: "Runs VMs in ring 3, without hardware virtualization.",
         subcommands: [
-            RunCommand.self, BootCommand.self, PsCommand.self, StopCommand.self, KillCommand.self,
+            SandboxCommand.self, BootCommand.self, PsCommand.self, StopCommand.self, KillCommand.self,
             StatsCommand.self, ResizeCommand.self, GuestCommand.self, MachineCommand.self, DoctorCommand.self,
             InfoCommand.self,
             VersionCommand.self, MachineAgentCommand.self,

@@ -40,8 +40,8 @@ import Testing
         ["guest"], ["guest", "f", "--memory", "3"], ["guest", "f", "--timeout", "-1"],
         ["guest", "f", "--pool", "1"], ["boot"], ["boot", "--kernel", "k", "--memory", "1"],
         ["boot", "--kernel", "k", "--name", "a/b"], ["boot", "--kernel", "k", "--timeout", "0"],
-        ["run", "--env", "A", "--", "true"], ["run", "--add", "x", "--", "true"], ["run", "ls"],
-        ["run", "--memry", "1G", "--", "true"], ["run", "--name", ".."],
+        ["sandbox", "--env", "A", "--", "true"], ["sandbox", "--add", "x", "--", "true"], ["sandbox", "ls"],
+        ["sandbox", "--memry", "1G", "--", "true"], ["sandbox", "--name", ".."],
         ["stop"], ["stop", "a/b"], ["stop", "--time", "-1", "a"], ["kill"], ["stats"], ["ps", "name"],
         ["ps", "--format", "xml"], ["doctor", "--format", "xml"], ["nonsense"],
     ])
@@ -62,14 +62,14 @@ import Testing
 
     @Test func aCommandKeepsItsOwnOptions() throws {
         let verb = try parse(
-            ["run", "--memory", "128M", "--env", "A=1", "--env", "B=", "--", "ls", "--memory", "-l"],
-            as: RunCommand.self)
+            ["sandbox", "--memory", "128M", "--env", "A=1", "--env", "B=", "--", "ls", "--memory", "-l"],
+            as: SandboxCommand.self)
         #expect(verb.words == ["ls", "--memory", "-l"])
         #expect(verb.options.memory == "128M" && verb.env == ["A=1", "B="])
     }
 
     @Test func withoutACommandThereIsAShell() throws {
-        let verb = try parse(["run"], as: RunCommand.self)
+        let verb = try parse(["sandbox"], as: SandboxCommand.self)
         #expect(verb.words.isEmpty && verb.kernel == "6.1" && verb.cwd == "/root")
     }
 

@@ -3,7 +3,7 @@ import Foundation
 import PenumbraTestSupport
 import Testing
 
-/// `penumbra run` and its kin as a user meets them: what passes in and out, how ends are told apart,
+/// `penumbra sandbox` and its kin as a user meets them: what passes in and out, how ends are told apart,
 /// VMs by name, and a line for each thing that cannot be.
 @Suite(.serialized)
 struct CommandTests {
@@ -24,7 +24,7 @@ struct CommandTests {
     // MARK: - Steps
 
     private func run(_ machine: TestMachine, _ words: String...) throws -> Finished {
-        try penumbra(["run", "--machine", machine.name] + words)
+        try penumbra(["sandbox", "--machine", machine.name] + words)
     }
 
     private func streams(_ machine: TestMachine) throws {
@@ -38,7 +38,7 @@ struct CommandTests {
         let piped = try shell(
             """
             printf '%b' "$(printf '\\\\0%03o' $(seq 0 255))" >"$1/bytes"
-            cat "$1/bytes" "$1/bytes" | build/penumbra run --machine \(machine.name) -- md5sum
+            cat "$1/bytes" "$1/bytes" | build/penumbra sandbox --machine \(machine.name) -- md5sum
             cat "$1/bytes" "$1/bytes" | md5sum
             """)
         let sums = piped.output.split(separator: "\n")
@@ -55,7 +55,7 @@ struct CommandTests {
     private func names(_ machine: TestMachine) throws {
         let web = try RunningProgram(
             Tree.penumbra,
-            ["run", "--machine", machine.name, "--name", "web", "--", "sh", "-c", "sleep 1000 & wait"])
+            ["sandbox", "--machine", machine.name, "--name", "web", "--", "sh", "-c", "sleep 1000 & wait"])
         try wait(machine, for: "web")
         expect(try run(machine, "--name", "web", "--", "true"), 125, "a VM 'web' is already running")
         let list = try penumbra("ps", "--machine", machine.name, "--format", "json")
@@ -66,7 +66,7 @@ struct CommandTests {
         #expect(try penumbra("stop", "--machine", machine.name, "web").status == 0)
         #expect(try web.finished().status == 143)
         let deaf = try RunningProgram(
-            Tree.penumbra, ["run", "--machine", machine.name, "--name", "deaf", "--", "sleep", "1000"])
+            Tree.penumbra, ["sandbox", "--machine", machine.name, "--name", "deaf", "--", "sleep", "1000"])
         try wait(machine, for: "deaf")
         #expect(try penumbra("kill", "--machine", machine.name, "deaf").status == 0)
         expect(try deaf.finished(), 72, "ended by another process's request")

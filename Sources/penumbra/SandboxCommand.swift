@@ -5,11 +5,11 @@ import PenumbraMachine
 import PenumbraSystem
 import PenumbraVMM
 
-struct RunCommand: ParsableCommand {
+struct SandboxCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run",
+        commandName: "sandbox",
         abstract: "Run a command in a VM of its own, on a small root file system with busybox.",
-        usage: "penumbra run [OPTION ...] [-- COMMAND [ARGUMENT ...]]",
+        usage: "penumbra sandbox [OPTION ...] [-- COMMAND [ARGUMENT ...]]",
         discussion: """
             Without a command, a shell. If standard input and output are a terminal, the command gets it \
             (Control-] leaves it and ends the VM); else its input and its output pass unchanged, errors among \
@@ -87,7 +87,7 @@ struct RunCommand: ParsableCommand {
             options.words(kernel: kernel) + (cmdline.isEmpty ? [] : ["--cmdline=\(cmdline)"])
             + (terminal.map { ["--size=\($0.text)"] } ?? [])
         return try RemoteGuest(
-            connection: connection, verb: "run", options: words, input: terminal == nil ? .asItIs : .raw,
+            connection: connection, verb: "sandbox", options: words, input: terminal == nil ? .asItIs : .raw,
             whenResized: terminal == nil ? nil : { Self.passOnSize(to: name, in: machine) }
         ).run([("--kernel=", try Files.read(kernel)), ("--root=", root)])
     }
