@@ -27,13 +27,23 @@ let package = Package(
         .target(name: "PenumbraSystem", dependencies: ["CLinux"], swiftSettings: strict),
         .systemLibrary(name: "CCompression"),
         .target(
-            name: "PenumbraVMM", dependencies: ["CPenumbra", "CLinux", "CCompression", "PenumbraSystem"],
+            name: "PenumbraVMM",
+            dependencies: ["CPenumbra", "CLinux", "CCompression", "PenumbraProtocol", "PenumbraSystem"],
             swiftSettings: strict),
         .testTarget(
-            name: "PenumbraVMMTests", dependencies: ["PenumbraVMM", "CCompression"], swiftSettings: strict),
-        .target(name: "PenumbraMachine", dependencies: ["CLinux", "PenumbraSystem"], swiftSettings: strict),
+            name: "PenumbraVMMTests", dependencies: ["PenumbraVMM", "PenumbraProtocol", "CCompression"],
+            swiftSettings: strict),
+        // What programs on both sides of a guest's edge say to each other.
+        .target(name: "PenumbraProtocol", dependencies: ["PenumbraSystem"], swiftSettings: strict),
         .testTarget(
-            name: "PenumbraMachineTests", dependencies: ["PenumbraMachine"], swiftSettings: strict),
+            name: "PenumbraProtocolTests", dependencies: ["PenumbraProtocol", "PenumbraSystem"],
+            swiftSettings: strict),
+        .target(
+            name: "PenumbraMachine", dependencies: ["CLinux", "PenumbraProtocol", "PenumbraSystem"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraMachineTests", dependencies: ["PenumbraMachine", "PenumbraProtocol"],
+            swiftSettings: strict),
         .executableTarget(
             name: "penumbra",
             dependencies: [

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLinux
 import Glibc
+import PenumbraProtocol
 import PenumbraSystem
 
 /// One port in the machine and the session that its client has.

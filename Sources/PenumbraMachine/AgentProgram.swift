@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLinux
 import Glibc
+import PenumbraProtocol
 import PenumbraSystem
 
 /// A program that the agent runs for a client, in a process group of its own.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import PenumbraProtocol
 import PenumbraSystem
 
 /// What the agent says of its machine.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import PenumbraProtocol
 import PenumbraSystem
 
 /// A program to run in the machine.
@@ -109,6 +110,7 @@ extension Message {
             payload.text(reason)
         case .powerOff: kind = .powerOff
         }
+        precondition(payload.bytes.count <= Frame.maximumPayload, "the sender splits what is longer")
         return Frame(type: kind.rawValue, payload: payload.bytes)
     }
 
@@ -149,65 +151,5 @@ extension Message {
         stride(from: 0, to: bytes.count, by: Frame.maximumPayload).map {
             message(Array(bytes[$0..<min($0 + Frame.maximumPayload, bytes.count)]))
         }
-    }
-}
-
-private struct PayloadWriter {
-    var bytes: [UInt8] = []
-
-    mutating func number<Number: FixedWidthInteger>(_ value: Number) { bytes.append(littleEndian: value) }
-
-    mutating func text(_ value: String) {
-        number(UInt32(value.utf8.count))
-        bytes += value.utf8
-    }
-
-    mutating func texts(_ values: [String]) {
-        number(UInt32(values.count))
-        for value in values { text(value) }
-    }
-}
-
-private struct PayloadReader {
-    private let type: UInt8
-    private var bytes: ArraySlice<UInt8>
-
-    init(_ frame: Frame) {
-        type = frame.type
-        bytes = frame.payload[...]
-    }
-
-    mutating func number<Number: FixedWidthInteger>() throws(ProtocolError) -> Number {
-        let size = Number.bitWidth / 8
-        guard bytes.count >= size else { throw .damaged(type: type) }
-        let value = bytes.prefix(size).reversed().reduce(Number(0)) { $0 << 8 | Number($1) }
-        bytes = bytes.dropFirst(size)
-        return value
-    }
-
-    mutating func text() throws(ProtocolError) -> String {
-        let count: UInt32 = try number()
-        guard bytes.count >= Int(count),
-            let text = String(validating: bytes.prefix(Int(count)), as: UTF8.self)
-        else { throw .damaged(type: type) }
-        bytes = bytes.dropFirst(Int(count))
-        return text
-    }
-
-    mutating func texts() throws(ProtocolError) -> [String] {
-        let count: UInt32 = try number()
-        var texts: [String] = []
-        // Each text takes at least four bytes: a false count ends with the payload.
-        for _ in 0..<count { texts.append(try text()) }
-        return texts
-    }
-
-    mutating func rest() -> [UInt8] {
-        defer { bytes = [] }
-        return Array(bytes)
-    }
-
-    func finish() throws(ProtocolError) {
-        guard bytes.isEmpty else { throw .damaged(type: type) }
     }
 }

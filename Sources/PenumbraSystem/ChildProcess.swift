@@ -102,17 +102,3 @@ public struct ChildProcess {
         return (Descriptor(adopting: ends[0]), Descriptor(adopting: ends[1]))
     }
 }
-
-/// How a program ended.
-public enum Termination: Equatable, Sendable {
-    case exited(Int32)
-    case killed(signal: Int32)
-
-    /// As a shell reports it.
-    public var exitCode: Int32 {
-        switch self {
-        case .exited(let status): status
-        case .killed(let signal): 128 + signal
-        }
-    }
-}

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The wire format between `penumbra` and the agent in a machine.
+/// The wire format between `penumbra` and the agents in machines and containers.
 ///
 /// A frame is a header of eight bytes and a payload:
 ///
 ///     0      1      2     4            8
-///     | 0xA5 | type | 0 0 | length, LE | payload (at most 16 KiB) |
+///     | 0xA5 | type | 0 0 | length, LE | payload |
 ///
-/// The bytes travel over virtio-serial ports, which know no connections: a reader can meet the
-/// middle of a frame whose sender was killed, followed by another sender's. Therefore zero bytes
-/// between frames mean nothing, and whoever takes up a port first sends `Frame.resynchronization`,
-/// more zeros than any frame can still miss: they complete a broken frame, and the rest is skipped.
+/// A reader sets the limit of a payload: 16 KiB for a machine's agent, more for a container's
+/// (`AgentMessage.maximumPayload`).
+///
+/// To a machine's agent the bytes travel over virtio-serial ports, which know no connections: a reader
+/// can meet the middle of a frame whose sender was killed, followed by another sender's. Therefore zero
+/// bytes between frames mean nothing, and whoever takes up a port first sends
+/// `Frame.resynchronization`, more zeros than any frame there can still miss: they complete a broken
+/// frame, and the rest is skipped.
 public struct Frame: Equatable, Sendable {
     public static let magic: UInt8 = 0xA5
     public static let headerSize = 8
@@ -21,7 +25,6 @@ public struct Frame: Equatable, Sendable {
     public var payload: [UInt8]
 
     public init(type: UInt8, payload: [UInt8]) {
-        precondition(payload.count <= Self.maximumPayload, "the sender splits what is longer")
         self.type = type
         self.payload = payload
     }
@@ -36,10 +39,11 @@ public struct Frame: Equatable, Sendable {
 
 /// Takes bytes as they come and gives the frames in them.
 public struct FrameDecoder: Sendable {
+    private let maximumPayload: Int
     private var buffer: [UInt8] = []
     private var start = 0
 
-    public init() {}
+    public init(maximumPayload: Int = Frame.maximumPayload) { self.maximumPayload = maximumPayload }
 
     public mutating func append(_ bytes: [UInt8]) {
         buffer.removeFirst(start)
@@ -55,7 +59,7 @@ public struct FrameDecoder: Sendable {
             throw .notAFrame
         }
         let length = Int(buffer[(start + 4)...].littleEndianUInt32)
-        guard length <= Frame.maximumPayload else { throw .tooLong(length) }
+        guard length <= maximumPayload else { throw .tooLong(length) }
         let end = start + Frame.headerSize + length
         guard buffer.count >= end else { return nil }
         let frame = Frame(type: buffer[start + 1], payload: Array(buffer[(start + Frame.headerSize)..<end]))
@@ -71,29 +75,17 @@ public enum ProtocolError: Error, Equatable, CustomStringConvertible {
     case unknownType(UInt8)
     case damaged(type: UInt8)
     case unexpected(String)
+    case otherVersion(UInt32)
 
     public var description: String {
         switch self {
-        case .notAFrame: "the machine's agent sent bytes that are no frame"
-        case .tooLong(let length): "the machine's agent sent a frame of \(length) bytes"
-        case .unknownType(let type): "the machine's agent sent a message of unknown type \(type)"
-        case .damaged(let type): "the machine's agent sent a damaged message of type \(type)"
-        case .unexpected(let what): "the machine's agent sent \(what) out of turn"
+        case .notAFrame: "the agent sent bytes that are no frame"
+        case .tooLong(let length): "the agent sent a frame of \(length) bytes"
+        case .unknownType(let type): "the agent sent a message of unknown type \(type)"
+        case .damaged(let type): "the agent sent a damaged message of type \(type)"
+        case .unexpected(let what): "the agent sent \(what) out of turn"
+        case .otherVersion(let version):
+            "the agent speaks version \(version) of the protocol: use parts of penumbra that were built together"
         }
-    }
-}
-
-extension [UInt8] {
-    mutating func append<Number: FixedWidthInteger>(littleEndian number: Number) {
-        for shift in stride(from: 0, to: Number.bitWidth, by: 8) {
-            append(UInt8(truncatingIfNeeded: number >> Number(shift)))
-        }
-    }
-}
-
-extension ArraySlice<UInt8> {
-    /// The first four bytes, which must be there.
-    var littleEndianUInt32: UInt32 {
-        prefix(4).reversed().reduce(0) { $0 << 8 | UInt32($1) }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import PenumbraMachine
+@testable import PenumbraProtocol
 
 @Suite struct FrameTests {
     private static let frames = [
@@ -56,7 +56,7 @@ import Testing
     /// A client that is killed within a frame leaves its beginning to the next client.
     @Test func theNextClientIsUnderstoodWhereverTheLastOneStopped() throws {
         let broken = Frame(type: 5, payload: [UInt8](repeating: 0xA5, count: Frame.maximumPayload)).bytes
-        let hello = Message.hello(version: 1, nonce: 42).frame
+        let hello = Frame(type: 1, payload: Array("hello".utf8))
         for stop in Array(0...20) + [1000, broken.count - 1] {
             let frames = try decode([Array(broken[..<stop]), Frame.resynchronization, hello.bytes])
             #expect(frames.last == hello, "stopped after \(stop) bytes")
