@@ -122,6 +122,22 @@ int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns)
 	return 0;
 }
 
+ssize_t linux_preadv(int descriptor, const struct iovec *pieces, int count, uint64_t offset, int no_wait)
+{
+	ssize_t result = preadv2(descriptor, pieces, count, (off_t)offset, no_wait ? RWF_NOWAIT : 0);
+
+	/* A file system that cannot tell beforehand would have to wait, for all that is known. */
+	if (result < 0 && errno == EOPNOTSUPP)
+		errno = EAGAIN;
+	return result;
+}
+
+int linux_punch_hole(int descriptor, uint64_t offset, uint64_t length)
+{
+	return fallocate(
+		descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
 uint64_t linux_tsc(void)
 {
 	return __builtin_ia32_rdtsc();

@@ -79,11 +79,20 @@ public final class Descriptor: Sendable {
         return ready.revents != 0
     }
 
+    /// Waits until one of these has something to read, or ends.
+    public static func waitReadable(any descriptors: [Descriptor]) {
+        var list = descriptors.map { pollfd(fd: $0.number, events: Int16(POLLIN), revents: 0) }
+        while poll(&list, nfds_t(list.count), -1) < 0 && errno == EINTR {}
+    }
+
     public func setNonblocking() { _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK) }
 
     /// Takes the advisory lock of this open file, if nobody has it. The lock lives as long as any
     /// descriptor of the same open file, in whatever process.
-    public func tryLock() -> Bool { flock(number, LOCK_EX | LOCK_NB) == 0 }
+    /// A shared one keeps only exclusive ones out.
+    public func tryLock(shared: Bool = false) -> Bool {
+        flock(number, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
+    }
 
     /// Takes that lock as soon as nobody else has it.
     public func waitForLock() { while flock(number, LOCK_EX) != 0 && errno == EINTR {} }

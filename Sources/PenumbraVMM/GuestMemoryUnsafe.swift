@@ -83,6 +83,97 @@ public final class GuestMemory: @unchecked Sendable {
         try UnsafeRawPointer(pointer(address, 8)).loadUnaligned(as: UInt64.self)
     }
 
+    // MARK: Pieces here and there
+
+    /// Some bytes of the guest's.
+    struct Piece: Equatable {
+        var address: GuestPhysical
+        var count: Int
+    }
+
+    /// Fills the pieces from `file`, from `position` on. Without `mayWait`, only with what the host has in
+    /// memory; false: that was not all, and the pieces hold anything.
+    func fill(_ pieces: [Piece], from file: Descriptor, at position: UInt64, mayWait: Bool) throws -> Bool {
+        do {
+            try transfer(pieces, "read", at: position) { vectors, position in
+                linux_preadv(file.number, vectors, Int32(vectors.count), position, mayWait ? 0 : 1)
+            }
+            return true
+        } catch let error as SystemError where error.code == EAGAIN && !mayWait {
+            return false
+        }
+    }
+
+    /// Writes the pieces to `file`, from `position` on.
+    func store(_ pieces: [Piece], to file: Descriptor, at position: UInt64) throws {
+        try transfer(pieces, "write", at: position) { vectors, position in
+            pwritev(file.number, vectors, Int32(vectors.count), off_t(position))
+        }
+    }
+
+    /// Repeats a call that may move less than it should.
+    private func transfer(
+        _ pieces: [Piece], _ name: String, at position: UInt64, _ call: ([iovec], UInt64) -> Int
+    ) throws {
+        // Checked, and inside the mapping for as long as the object lives.
+        var vectors = try pieces[...].map { piece throws(VMMError) in
+            iovec(iov_base: try pointer(piece.address, piece.count), iov_len: piece.count)
+        }
+        var position = position
+        while !vectors.isEmpty {
+            let count = try retrying(name, "byte \(position)") { call(vectors, position) }
+            guard count > 0 else {
+                throw SystemError(call: name, subject: "byte \(position), behind the end", code: EIO)
+            }
+            position += UInt64(count)
+            Self.drop(count, from: &vectors)
+        }
+    }
+
+    private static func drop(_ count: Int, from vectors: inout [iovec]) {
+        var count = count
+        let whole = vectors.prefix { vector in
+            guard vector.iov_len <= count else { return false }
+            count -= vector.iov_len
+            return true
+        }.count
+        vectors.removeFirst(whole)
+        guard count > 0, let first = vectors.first else { return }
+        // Less than the vector's length: still within its bytes.
+        vectors[0] = iovec(iov_base: first.iov_base + count, iov_len: first.iov_len - count)
+    }
+
+    /// A copy of the pieces as 32-bit numbers: as many as have room there.
+    func words(in pieces: [Piece]) throws(VMMError) -> [UInt32] {
+        let size = pieces.reduce(0) { $0 + $1.count }
+        precondition(size % 4 == 0)
+        var words = [UInt32](repeating: 0, count: size / 4)
+        var offset = 0
+        for piece in pieces {
+            let source = try pointer(piece.address, piece.count)
+            words.withUnsafeMutableBytes { target in
+                // Within the array, which is as long as all pieces together.
+                (target.baseAddress! + offset).copyMemory(from: source, byteCount: piece.count)
+            }
+            offset += piece.count
+        }
+        return words
+    }
+
+    /// Writes 32-bit numbers to the pieces, which have room for just so many.
+    func write(_ words: [UInt32], to pieces: [Piece]) throws(VMMError) {
+        precondition(pieces.reduce(0) { $0 + $1.count } == words.count * 4)
+        var offset = 0
+        for piece in pieces {
+            let target = try pointer(piece.address, piece.count)
+            words.withUnsafeBytes { source in
+                // Within the array: see the precondition.
+                target.copyMemory(from: source.baseAddress! + offset, byteCount: piece.count)
+            }
+            offset += piece.count
+        }
+    }
+
     // MARK: What both sides write at the same time
 
     /// A number of a shared ring, by one access that no other of ours is moved across.

@@ -21,6 +21,7 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
     case tooManyCPUs(Int)
     case commandLineTooLong(limit: Int)
     case brokenRequest(length: UInt32)
+    case disk(DiskError)
     case system(SystemError)
 
     public static let devicePath = "/dev/penumbra"
@@ -58,6 +59,7 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
         case .commandLineTooLong(let limit): "the guest's command line is longer than \(limit) bytes"
         case .brokenRequest(let length):
             "the module passed on a request of \(length) bytes, more than one can have"
+        case .disk(let error): "\(error)"
         case .system(let error): "\(error)"
         }
     }

@@ -27,7 +27,21 @@ struct BootCommand: ParsableCommand {
     @Option(help: "Its command line.")
     var cmdline = "console=hvc0"
 
+    @Option(
+        help: """
+            A file or block device, of the host that the VM runs on, as the guest's next disk: xvda, xvdb and so \
+            on; ':ro' behind it: the guest can only read. Repeat for more.
+            """, completion: .file())
+    var disk: [DiskOption] = []
+
     @OptionGroup var options: LinuxGuestOptions
+
+    /// In the order that they were given.
+    private var disks: [Disk] { disk.enumerated().map { index, option in option.disk(index) } }
+
+    func validate() throws {
+        guard disk.count <= Disk.limit else { throw ValidationError("--disk: at most \(Disk.limit) of them") }
+    }
 
     func run() throws {
         try GuestReport.exit {
@@ -37,7 +51,9 @@ struct BootCommand: ParsableCommand {
             if let initrd { try XenGuest.check(initrd: initrd, against: try MemorySize(options.memory)) }
             return switch place {
             case .thisHost:
-                try LocalGuest(kernel: kernel, initrd: initrd, commandLine: cmdline, options: options).run()
+                try LocalGuest(
+                    kernel: kernel, initrd: initrd, commandLine: cmdline, options: options, disks: disks
+                ).run()
             case .machine(let connection): try run(initrd, on: connection)
             }
         }
@@ -49,8 +65,28 @@ struct BootCommand: ParsableCommand {
         // The parser takes no empty value after "=".
         let commandLine = cmdline.isEmpty ? ["--cmdline", ""] : ["--cmdline=\(cmdline)"]
         return try RemoteGuest(
-            connection: connection, verb: "boot", options: options.words(kernel: kernel) + commandLine,
+            connection: connection, verb: "boot",
+            options: options.words(kernel: kernel) + commandLine + disk.map { "--disk=\($0.text)" },
             input: .raw
         ).run(files)
+    }
+}
+
+/// PATH or PATH:ro.
+struct DiskOption: ExpressibleByArgument {
+    private static let readOnly = ":ro"
+
+    let text: String
+
+    init?(argument: String) {
+        guard !argument.isEmpty, argument != Self.readOnly else { return nil }
+        text = argument
+    }
+
+    func disk(_ index: Int) -> Disk {
+        let isReadOnly = text.hasSuffix(Self.readOnly)
+        return Disk(
+            path: String(text.dropLast(isReadOnly ? Self.readOnly.count : 0)), isReadOnly: isReadOnly,
+            index: index)
     }
 }

@@ -63,6 +63,7 @@ struct LocalGuest {
     let initrd: [UInt8]?
     let commandLine: String
     let options: LinuxGuestOptions
+    var disks: [Disk] = []
     var session: GuestSession?
     /// The session's input ends with this process's.
     var inputEnds = false
@@ -106,7 +107,8 @@ struct LocalGuest {
                 early: session == nil ? nil : early.append),
             session: session,
             presence: XenGuest.Presence(
-                directory: Self.directory, kernel: options.kernelName ?? kernel))
+                directory: Self.directory, kernel: options.kernelName ?? kernel),
+            report: { Output.note($0) })
         output.finish(within: Self.outputPatience)
         if outcome.isTheGuestsFault { try? Output.error.write(early.bytes) }
         return outcome
@@ -117,7 +119,7 @@ struct LocalGuest {
         settings.commandLine = commandLine
         settings.debug = options.debug
         return try XenGuest(
-            kernel: try Files.read(kernel), initrd: initrd, name: name, settings, on: device)
+            kernel: try Files.read(kernel), initrd: initrd, name: name, settings, disks: disks, on: device)
     }
 }
 

@@ -70,4 +70,24 @@ import Testing
     ) {
         #expect(throws: GrantTable.Problem.noSuchEntry(reference)) { try table.map(reference, for: .read) }
     }
+
+    @Test func aGrantIsInUseUntilTheLastOfItsMappingsGoes() throws {
+        try grant(9, flags: 1, frame: 3)
+        var reader: GrantMapping? = try table.map(9, for: .read)
+        var writer: GrantMapping? = try table.map([9, 9], for: .readAndWrite)
+        #expect(try flags(9) == 1 | 8 | 16)
+        withExtendedLifetime(writer) {}
+        writer = nil
+        #expect(try flags(9) == 1 | 8)
+        withExtendedLifetime(reader) {}
+        reader = nil
+        #expect(try flags(9) == 1)
+    }
+
+    @Test func allGrantsAreMappedOrNone() throws {
+        try grant(9, flags: 1, frame: 3)
+        try grant(10, flags: 1, frame: 9999)
+        #expect(throws: GrantTable.Problem.badFrame(10)) { try table.map([9, 10], for: .read) }
+        #expect(try flags(9) == 1 && flags(10) == 1)
+    }
 }

@@ -5,8 +5,8 @@ import Testing
 
 @testable import PenumbraVMM
 
-/// What the back end does to the event channel that the guest names.
-private final class Channels {
+/// What the back end does to the event channel that the guest names; used by one thread.
+private final class Channels: @unchecked Sendable {
     var opened: [UInt32] = []
     var closed = 0
     var notifications = 0

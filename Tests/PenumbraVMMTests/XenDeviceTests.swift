@@ -4,8 +4,8 @@ import Testing
 
 @testable import PenumbraVMM
 
-/// Counts what a device tells its guest.
-private final class Notifications {
+/// Counts what a device tells its guest; used by one thread.
+private final class Notifications: @unchecked Sendable {
     var count = 0
 }
 

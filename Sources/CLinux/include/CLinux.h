@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 int linux_pipe_cloexec(int ends[2]);                                /* pipe2(2), O_CLOEXEC */
 int linux_pidfd_open(pid_t process);                                /* pidfd_open(2) */
@@ -26,6 +27,9 @@ int linux_ioctl(int descriptor, unsigned long request, void *argument); /* ioctl
 int linux_accept(int socket);                                       /* accept4(2), never waits */
 pid_t linux_peer_process(int socket);                               /* getsockopt(2), SO_PEERCRED; -1: none */
 int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns); /* ioctl_tty(2), TIOCGWINSZ */
+/* preadv2(2), with RWF_NOWAIT if `no_wait`: EAGAIN, or less than all, where it would have to wait. */
+ssize_t linux_preadv(int descriptor, const struct iovec *pieces, int count, uint64_t offset, int no_wait);
+int linux_punch_hole(int descriptor, uint64_t offset, uint64_t length); /* fallocate(2), keeping the size */
 uint64_t linux_tsc(void);                                           /* the rdtsc instruction */
 
 /* Calls `each` for every shared object of this process that has a path: dl_iterate_phdr(3). */

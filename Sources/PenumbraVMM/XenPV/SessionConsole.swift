@@ -37,29 +37,16 @@ final class SessionConsole: XenBackend, GuestDevice {
 
     // MARK: Xenbus
 
-    func frontendChanged(in store: inout XenStore) {
-        switch nodes.frontendState(in: store) {
-        case .initialised, .connected:
-            guard link == nil else { return }
-            link = try? connect(store)
-            nodes.setState(link == nil ? .closed : .connected, in: &store)
-        case .closing:
-            // A guest that shuts down waits for this very answer (xenbus_otherend_changed).
-            nodes.setState(.closing, in: &store)
-        case .closed:
-            link = nil
-            nodes.setState(.closed, in: &store)
-        case .unknown, .initialising, .initWait: break
-        }
+    var isConnected: Bool { link != nil }
+
+    func connect(_ store: XenStore) throws {
+        let page = try grants.map(try nodes.required("ring-ref", in: store), for: .readAndWrite)
+        link = Link(
+            channel: try open(try nodes.required("port", in: store)), page: page,
+            ring: ConsoleRing(memory: page.ram, frame: page.frame))
     }
 
-    private func connect(_ store: XenStore) throws -> Link? {
-        guard let reference = nodes.number("ring-ref", in: store), let port = nodes.number("port", in: store)
-        else { return nil }
-        let page = try grants.map(reference, for: .readAndWrite)
-        return Link(
-            channel: try open(port), page: page, ring: ConsoleRing(memory: page.ram, frame: page.frame))
-    }
+    func disconnect() { link = nil }
 
     // MARK: The lines
 

@@ -3,13 +3,16 @@ import CPenumbra
 import PenumbraSystem
 
 /// The VMM's end of one of a Xen PV guest's event channels; let go at its end.
-final class EventChannel {
+final class EventChannel: Sendable {
     /// Signalled by the guest's notifications.
     let event: Descriptor
-    let notifyGuest: () throws -> Void
-    private let close: () -> Void
+    let notifyGuest: @Sendable () throws -> Void
+    private let close: @Sendable () -> Void
 
-    init(event: Descriptor, notifyGuest: @escaping () throws -> Void, close: @escaping () -> Void = {}) {
+    init(
+        event: Descriptor, notifyGuest: @escaping @Sendable () throws -> Void,
+        close: @escaping @Sendable () -> Void = {}
+    ) {
         (self.event, self.notifyGuest, self.close) = (event, notifyGuest, close)
     }
 
@@ -30,15 +33,24 @@ final class XenStoreDevice: GuestDevice {
     private let channel: EventChannel
     private var ring: XenStoreRing
     private let backends: [any XenBackend]
+    /// Takes a line about a device that was closed.
+    private let report: (String) -> Void
 
-    init(_ channel: EventChannel, _ ring: XenStoreRing, backends: [any XenBackend] = []) {
-        (self.channel, self.ring, self.backends) = (channel, ring, backends)
+    init(
+        _ channel: EventChannel, _ ring: XenStoreRing, backends: [any XenBackend] = [],
+        report: @escaping (String) -> Void = { _ in }
+    ) {
+        (self.channel, self.ring, self.backends, self.report) = (channel, ring, backends, report)
         for backend in backends { backend.nodes.create(in: &self.ring.store) }
     }
 
-    var descriptors: [Descriptor] { [channel.event] }
+    var descriptors: [Descriptor] { [channel.event] + backends.compactMap(\.failed) }
 
     func serve(_ ready: Descriptor) throws -> GuestOutcome? {
+        if let backend = backends.first(where: { $0.failed === ready }) {
+            ready.takeEvent()
+            backend.closeIfFailed(in: &ring.store).map(report)
+        }
         channel.event.takeEvent()
         let progress = try ring.pump()
         if progress.notify { try channel.notifyGuest() }
@@ -50,7 +62,7 @@ final class XenStoreDevice: GuestDevice {
     /// Says whether one of them had something to do.
     private func updateBackends() -> Bool {
         let changed = backends.filter { ring.store.takeChange(of: $0.nodes.frontend) }
-        for backend in changed { backend.frontendChanged(in: &ring.store) }
+        for backend in changed { backend.frontendChanged(in: &ring.store).map(report) }
         return !changed.isEmpty
     }
 

@@ -9,11 +9,15 @@ public final class XenGuest: Sendable {
     private let image: XenDomainImage
     private let special: XenSpecialFrames
     private let domain: XenStoreDomain
+    private let disks: [DiskFile]
 
-    /// Builds the VM; `kernel` and `initrd` are whole files.
+    /// Builds the VM; `kernel` and `initrd` are whole files. The disks' files are open and locked from
+    /// here on until the guest is gone.
     public init(
-        kernel: [UInt8], initrd: [UInt8]?, name: GuestName, _ options: GuestOptions, on device: Device
+        kernel: [UInt8], initrd: [UInt8]?, name: GuestName, _ options: GuestOptions, disks: [Disk] = [],
+        on device: Device
     ) throws(VMMError) {
+        self.disks = try Self.open(disks)
         try HostMemory.check(options.memory)
         if let initrd { try Self.check(initrd: initrd, against: options.memory) }
         image = try Self.image(kernel: kernel, initrd: initrd, options)
@@ -36,6 +40,16 @@ public final class XenGuest: Sendable {
         guard UInt64(initrd.count) < memory.bytes else {
             throw .initrdTooLarge(bytes: UInt64(initrd.count), memory: memory.bytes)
         }
+    }
+
+    private static func open(_ disks: [Disk]) throws(VMMError) -> [DiskFile] {
+        var taken: Set<Int> = []
+        do throws(DiskError) {
+            return try disks.map { disk throws(DiskError) in
+                guard taken.insert(disk.index).inserted else { throw .badIndex(disk.index) }
+                return try DiskFile(disk)
+            }
+        } catch { throw .disk(error) }
     }
 
     /// The kernel's file is let go before the VM runs.
@@ -86,16 +100,21 @@ public final class XenGuest: Sendable {
     }
 
     /// Runs until the guest ends, `timeout` seconds pass, `signals` (see SignalDescriptor) has one,
-    /// the user leaves or another process ends it by its name.
+    /// the user leaves or another process ends it by its name. `report` takes lines about devices that
+    /// failed, from any thread.
     public func run(
         timeout: Double? = nil, signals: Descriptor? = nil, console: ConsoleEnd, session: GuestSession? = nil,
-        presence: Presence? = nil
+        presence: Presence? = nil, report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws -> GuestOutcome {
-        let sessionConsole = try session.map { try self.console(of: $0) }
+        let grants = GrantTable(special: special.memory, ram: image.memory)
+        let sessionConsole = try session.map { try self.console(of: $0, grants) }
+        let disks = try disks.map { try BlockBackend($0, grants: grants, report: report, open: openChannel) }
+        let backends: [any XenBackend] = disks + (sessionConsole.map { [$0] } ?? [])
+        defer { for backend in backends { backend.disconnect() } }
         let store = XenStoreDevice(
             try EventChannel(run.machine, port: UInt32(XENPV_PORT_XENSTORE)),
             XenStoreRing(memory: image.memory, frame: image.layout.xenStore, store: domain.store()),
-            backends: sessionConsole.map { [$0] } ?? [])
+            backends: backends, report: report)
         let terminal = ConsoleDevice(
             try EventChannel(run.machine, port: UInt32(XENPV_PORT_CONSOLE)),
             ConsoleRing(memory: image.memory, frame: image.layout.console), console)
@@ -110,11 +129,14 @@ public final class XenGuest: Sendable {
         }
     }
 
-    private func console(of session: GuestSession) throws -> SessionConsole {
+    /// Of a port that the guest named.
+    private func openChannel(port: UInt32) throws -> EventChannel {
+        try EventChannel(run.machine, port: port)
+    }
+
+    private func console(of session: GuestSession, _ grants: GrantTable) throws -> SessionConsole {
         SessionConsole(
-            session, grants: GrantTable(special: special.memory, ram: image.memory),
-            resized: try SignalDescriptor.open([SIGWINCH])
-        ) { [machine = run.machine] port in try EventChannel(machine, port: port) }
+            session, grants: grants, resized: try SignalDescriptor.open([SIGWINCH]), open: openChannel)
     }
 
     private func control(
