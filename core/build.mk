@@ -13,7 +13,7 @@ CORE_SCRIPT := core/World/Assembly/core.lds
 # instantiate alike (it would call by pointer), no red zone, no SSE or x87 (checked by
 # core-lint), no allocation, no position-independent code, retpolines, no jump tables.
 CORE_SWIFT_FLAGS := -target x86_64-unknown-none-elf -enable-experimental-feature Embedded -wmo \
-	-parse-as-library -Osize -g -warnings-as-errors -swift-version 6 -module-name PenumbraCore \
+	-parse-as-library -O -g -warnings-as-errors -swift-version 6 -module-name PenumbraCore \
 	-Xcc -mno-red-zone -Xcc -mno-mmx -Xcc -mno-sse -Xcc -fno-pic -Xcc -ffreestanding \
 	-Xcc -mretpoline-external-thunk -Xllvm -min-jump-table-entries=1000 \
 	-Xfrontend -disable-llvm-merge-functions-pass \

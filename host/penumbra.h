@@ -176,13 +176,22 @@ static inline u8 penumbra_vcpu_take_attention(struct penumbra_vcpu_host *vcpu, i
  */
 static inline bool penumbra_user_mode_work(void)
 {
-	if (likely(!test_thread_flag(TIF_NOTIFY_RESUME)))
+	if (!test_thread_flag(TIF_NOTIFY_RESUME))
 		return false;
 #ifdef CONFIG_MEMCG
 	if (current->memcg_nr_pages_over_high)
 		return true;
 #endif
 	return task_work_pending(current);
+}
+
+/* The thread must go back to its VMM. One look at the flags tells that there is nothing. */
+#define PENUMBRA_TIF_RETURN (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME)
+
+static inline bool penumbra_must_return(void)
+{
+	return unlikely(read_thread_flags() & PENUMBRA_TIF_RETURN) &&
+	       (signal_pending(current) || penumbra_user_mode_work());
 }
 
 /* world.c */

@@ -501,8 +501,7 @@ static int run_until_exit(struct penumbra_vcpu_host *vcpu)
 			vcpu->run->crash_reason = dead;
 			return to_vmm(vcpu, PENUMBRA_EXIT_DEAD);
 		}
-		if (signal_pending(current) || penumbra_user_mode_work() ||
-		    (vcpu->halted && wait_for_work(vcpu))) {
+		if (penumbra_must_return() || (vcpu->halted && wait_for_work(vcpu))) {
 			vcpu->run->exit_reason = PENUMBRA_EXIT_SIGNAL;
 			return -EINTR;
 		}

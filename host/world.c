@@ -306,8 +306,7 @@ static void serve_interrupts(struct penumbra_vcpu_host *vcpu, u32 reason)
 
 static bool must_stay_out(struct penumbra_vcpu_host *vcpu)
 {
-	return need_resched() || signal_pending(current) || penumbra_user_mode_work() ||
-	       READ_ONCE(vcpu->vm->page->dead);
+	return need_resched() || penumbra_must_return() || READ_ONCE(vcpu->vm->page->dead);
 }
 
 u32 penumbra_world_run(struct penumbra_vcpu_host *vcpu)

@@ -54,6 +54,7 @@ final class RandomGuest {
     var reached = 0
     var faulted = 0
     var tableWrites = 0
+    var shortUpdates = 0
 
     init(seed: UInt64, vcpus: Int, poolLimit: Int, flags: UInt32 = 0, policy: Bool = false) {
         random = SeededGenerator(seed: seed)
@@ -235,8 +236,13 @@ final class RandomGuest {
         let address = GuestPhysical(UInt64(table) << 12 | UInt64(slot) << 3)
         let value = GuestEntry(randomEntry())
         let preserving = random.chance(30)
-        let status = machine.run(vcpu) {
-            $0.update(address, to: value, preservingAccessedDirty: preserving)
+        let isShort = !preserving && random.chance(70)
+        let status = machine.run(vcpu) { memory in
+            if isShort && memory.updateAtOnce(address, to: value) {
+                shortUpdates += 1
+                return .done
+            }
+            return memory.update(address, to: value, preservingAccessedDirty: preserving)
         }
         #expect(status == .done)
         let stored = machine.entry(table, slot)
@@ -371,5 +377,6 @@ extension MemoryTests {
         #expect(guest.reached > 400)
         #expect(guest.faulted > 500)
         #expect(guest.tableWrites > 100)
+        #expect(guest.shortUpdates > 100)
     }
 }

@@ -35,6 +35,13 @@ enum Processor {
         @inline(never) set { ccore_write_gs_base(newValue) }
     }
 
+    /// Loads that base of GS, which is canonical, and returns the one before: for changes of mode.
+    @inline(__always) static func exchangeGSBase(_ base: UInt64) -> UInt64 {
+        let old = ccore_read_gs_base()
+        ccore_write_gs_base(base)
+        return old
+    }
+
     /// GS, by a selector that the live tables take; its base comes with it.
     @inline(never) static func loadGS(_ selector: UInt16) { ccore_load_gs(selector) }
 

@@ -2,32 +2,46 @@
 //
 // A page fault: walk the guest's tables, and either the guest gets its fault or the shadow
 // gets its entry. The path that runs most often in the whole core, so it has a short form:
-// when the guest's tables above level 1 are as at the last fill, only the leaf is walked
-// (`fillByLastPath`). It decides nothing of its own; whatever is not plain goes the long way.
+// when the guest's tables above level 1 are as at the last fault, only the leaf is walked
+// (`decideByLastPath`). It decides nothing of its own; whatever is not plain goes the long way.
 
 import CCore
 import CPenumbra
 
+/// What the short form of a page fault came to.
+enum FaultVerdict {
+    /// The guest may run on.
+    case filled
+    /// The guest's tables do not allow the access: its kernel gets this error code.
+    case refused(PageFaultError)
+    /// The long form has to look.
+    case open
+}
+
 extension ShadowMemory {
-    /// Resolves a page fault of this vCPU: `fillAtOnce`, or `resolveFault`.
+    /// Resolves a page fault of this vCPU: `decideAtOnce`, or `resolveFault`.
     @inline(__always)
     public func fault(
         _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0,
         unsyncs: Bool = false, isRepeated: Bool = false
     ) -> MemoryStatus {
-        if fillAtOnce(address, error, mode: mode, neighbours: neighbours) { return .done }
+        switch decideAtOnce(address, error, mode: mode, neighbours: neighbours) {
+        case .filled: return .done
+        case .refused(let error): return .guestFault(error)
+        case .open: break
+        }
         return resolveFault(
             address, error, mode: mode, neighbours: neighbours, unsyncs: unsyncs, isRepeated: isRepeated)
     }
 
-    /// Begins every page fault: whether its short form was enough.
+    /// Begins every page fault: its short form.
     @inline(__always)
-    public func fillAtOnce(
+    func decideAtOnce(
         _ address: GuestVirtual, _ error: PageFaultError, mode: GuestMode, neighbours: UInt32 = 0
-    ) -> Bool {
+    ) -> FaultVerdict {
         counters.add(PENUMBRA_COUNTER_page_faults)
         let access = Access(write: error.contains(.write), fetch: error.contains(.fetch), mode: mode)
-        return locked { fillByLastPath(address, access, neighbours) }
+        return locked { decideByLastPath(address, access, neighbours) }
     }
 
     /// The long form of a page fault.
@@ -53,29 +67,43 @@ extension ShadowMemory {
     /// checked when the path was noted; below, the checks are the same. It makes no shadow
     /// page, so that the unsync list needs no room.
     @inline(__always)
-    private func fillByLastPath(
+    private func decideByLastPath(
         _ address: GuestVirtual, _ access: Access, _ neighbours: UInt32
-    ) -> Bool {
+    ) -> FaultVerdict {
         let path = lastPath(of: vcpu, access.mode)
-        guard path.leads(to: address), Pool.isAmple else { return false }
-        let page = path.pointee.page
+        guard path.leads(to: address) else { return .open }
+        let table = path.pointee.second.boundedFrame
         let slot = address.slot(at: .one)
-        let guest = guestEntry(page.frame, slot)
+        let guest = guestEntry(table, slot)
         let common =
             path.pointee.fourth.value & path.pointee.third.value & path.pointee.second.value
             & guest.value
         guard common & access.needed == access.needed, !access.fetch || !entryForbidsFetch(path, guest)
-        else { return false }
+        else { return refuseByLeaf(guest, access) }
+        let page = path.pointee.page
+        guard page.index != 0, Pool.isAmple else { return .open }
         let used = GuestEntry(guest.value | access.marks)
         let entry = deriveLeaf(used, page.view)
         guard entry.isPresent, !access.write || entry.isWritable, page[slot] != entry
-        else { return false }
+        else { return .open }
         if used != guest {
-            let place = guestEntryAddress(page.frame, slot)
-            guard ccore_compare_exchange64(place, guest.value, used.value) else { return false }
+            guard ccore_compare_exchange64(guestEntryAddress(table, slot), guest.value, used.value)
+            else { return .open }
         }
         finish(entry, used.boundedFrame, page, slot, neighbours)
-        return true
+        return .filled
+    }
+
+    /// The leaf, or the path to it, does not allow the access. A leaf that is present may be
+    /// malformed as well, and a kernel's store may be one to a table (`mayForce`).
+    @inline(__always)
+    private func refuseByLeaf(_ leaf: GuestEntry, _ access: Access) -> FaultVerdict {
+        if leaf.isPresent {
+            guard access.mode == .user || !access.write, frame(numbered: leaf.frameNumber) != nil
+            else { return .open }
+        }
+        counters.add(PENUMBRA_COUNTER_guest_faults)
+        return .refused(faultError(access, leaf.isPresent ? .present : .none))
     }
 
     @inline(__always)
@@ -93,6 +121,17 @@ extension ShadowMemory {
         let path = lastPath(of: vcpu, mode)
         note(walk, address, in: path, marks: EntryBits.accessed)
         path.pointee.tag |= UInt64(page.index) << 1
+    }
+
+    /// The same of a walk whose leaf allows nothing: there may be no shadow page to fill (0).
+    /// Only where the walk came down to level 1.
+    @inline(__always)
+    private func noteRefusedPath(_ walk: GuestWalk, _ address: GuestVirtual, _ mode: GuestMode) {
+        switch walk.end {
+        case .absent, .reserved: return
+        case .notPresent, .complete: break
+        }
+        if walk.second.isPresent { note(walk, address, in: lastPath(of: vcpu, mode), marks: 0) }
     }
 
     /// Remembers the entries above level 1 of a walk, with the bits that it left in them.
@@ -125,7 +164,10 @@ extension ShadowMemory {
         while tries < Bounds.retries {
             let walk = walk(ShadowPage(root).frame, address)
             let isForced = !permits(walk, access)
-            if isForced && !mayForce(walk, access) { return refuse(refusal(walk, access)) }
+            if isForced && !mayForce(walk, access) {
+                noteRefusedPath(walk, address, access.mode)
+                return refuse(refusal(walk, access))
+            }
             let target = walk.target
             if isForced && !unsyncs && state.pointee.lastWrittenTable != target.value &+ 1 {
                 return .tableWrite

@@ -29,9 +29,11 @@ struct ShadowPage: Equatable {
         nonmutating set { ccore_store64(entryAddress(slot), newValue.value) }
     }
 
-    @inline(__always) private func originAddress(_ slot: Int) -> UInt {
-        Slab.address(of: descriptor.pointee.origins, kind: .origins) &+ UInt(slot) &* 4
+    @inline(__always) fileprivate var originsAddress: UInt {
+        Slab.address(of: descriptor.pointee.origins, kind: .origins)
     }
+
+    @inline(__always) private func originAddress(_ slot: Int) -> UInt { originsAddress &+ UInt(slot) &* 4 }
 
     /// Guest frame (level 1) or pool page (above) that the entry refers to; 0 where empty.
     @inline(__always) func origin(_ slot: Int) -> UInt32 { ccore_load32(originAddress(slot)) }
@@ -52,6 +54,15 @@ struct ShadowPage: Equatable {
     @inline(__always) fileprivate func setVacant(_ slot: Int) {
         descriptor.pointee.occupancy[slot >> 6] &= ~(1 << UInt64(slot & 63))
         descriptor.pointee.live -= 1
+    }
+
+    @inline(__always) fileprivate func setAllVacant() {
+        var word = 0
+        while word < 8 {
+            descriptor.pointee.occupancy[word] = 0
+            word += 1
+        }
+        descriptor.pointee.live = 0
     }
 
     /// Calls `body` with each occupied slot; it may change that slot. If it can empty others, it must
@@ -84,6 +95,12 @@ extension ShadowMemory {
             }
             clear(page, slot)
         }
+        placeInVacant(entry, frame, in: page, slot)
+    }
+
+    /// The same for a slot that is empty.
+    @inline(__always)
+    func placeInVacant(_ entry: ShadowEntry, _ frame: GuestFrame, in page: ShadowPage, _ slot: Int) {
         let mappings = frameInfoPointer(frame).mappings
         if mappings.pointee.count >= Bounds.listEntries { evict(mappings.oldest) }
         mappings.add(EntryReference(page, slot))
@@ -216,7 +233,23 @@ extension ShadowMemory {
 
     /// Removes all entries of a page; it stays what it is.
     func empty(_ page: ShadowPage) {
+        if page.level == Level.one.rawValue { return emptyLeaves(page) }
         page.forEachOccupied { clear(page, $0) }
+    }
+
+    /// `clear` of every occupied slot: processes that end have hundreds.
+    private func emptyLeaves(_ page: ShadowPage) {
+        let origins = page.originsAddress
+        page.forEachOccupied { slot in
+            let isWritable = page[slot].isWritable
+            let frame = GuestFrame(ccore_load32(origins &+ UInt(slot) &* 4))
+            page[slot] = .empty
+            ccore_store32(origins &+ UInt(slot) &* 4, 0)
+            frameInfoPointer(frame).mappings.remove(EntryReference(page, slot))
+            if isWritable { noteStaleWriters(frame) }
+        }
+        page.setAllVacant()
+        state.pointee.changes &+= 1
     }
 
     /// Removes a page that is no current root. It goes into quarantine, and every vCPU that

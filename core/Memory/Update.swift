@@ -24,6 +24,40 @@ extension ShadowMemory {
         }
     }
 
+    /// The short form, for the two updates that Linux makes most: of a table without a shadow
+    /// (a new process's), and of a level-1 entry that nothing was mapped by (a fault's). It
+    /// decides nothing of its own; false if it is neither, with nothing changed.
+    @inline(__always)
+    func updateAtOnce(_ address: GuestPhysical, to value: GuestEntry) -> Bool {
+        locked {
+            guard address.value & 7 == 0, let table = frame(numbered: address.frameNumber)
+            else { return false }
+            let backing = tableEntry(of: table)
+            guard backing.isPresent, !backing.isReadOnly else { return false }
+            let slot = Int(truncatingIfNeeded: address.pageOffset >> 3)
+            let shadow = frameInfoPointer(table).pointee.firstShadow
+            if shadow != 0 && !prefillAtOnce(ShadowPage(shadow), slot, value) { return false }
+            ccore_store64(guestEntryAddress(table, slot), value.value)
+            counters.add(PENUMBRA_COUNTER_table_updates)
+            return true
+        }
+    }
+
+    /// Maps what an entry is about to say, in the table's only shadow.
+    @inline(__always)
+    private func prefillAtOnce(_ page: ShadowPage, _ slot: Int, _ entry: GuestEntry) -> Bool {
+        let descriptor = page.descriptor
+        guard Pool.isAmple, descriptor.pointee.level == Level.one.rawValue,
+            descriptor.pointee.nextOfFrame == 0, !page.isOccupied(slot),
+            MemoryPolicy(rawValue: state.pointee.policy).contains(.prefillUpdates)
+        else { return false }
+        let leaf = deriveLeaf(entry, page.view)
+        guard leaf.isPresent, frameInfoPointer(entry.boundedFrame).pointee.firstShadow == 0
+        else { return false }
+        placeInVacant(leaf, entry.boundedFrame, in: page, slot)
+        return true
+    }
+
     /// The same for the level-1 entry that translates an address under the kernel's root.
     /// - Parameter thenFlush: flush that page on this vCPU as well.
     /// - Returns: `.refused` if the guest's tables have no level-1 table there.

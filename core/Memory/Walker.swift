@@ -159,7 +159,7 @@ extension ShadowMemory {
         }
     }
 
-    @inline(never)
+    @inline(__always)
     func faultError(_ access: Access, _ causes: PageFaultError) -> PageFaultError {
         var error = causes
         if access.write { error = error.union(.write) }

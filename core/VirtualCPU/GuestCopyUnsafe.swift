@@ -55,11 +55,12 @@ struct InstructionBytes {
 
 extension VCPU {
     /// Whether the guest kernel's root is what CR3 names, with nothing owed to the TLB, and the
-    /// range is the guest's.
+    /// range is the guest's: it begins there, and ends under the same entry of the root.
     @inline(__always)
     private func isReachable(_ address: GuestVirtual, _ bytes: UInt) -> Bool {
-        page.pointee.cr3_core == 0 && mode == .kernel && !memory.owesFlush && isGuestAddress(address)
-            && isGuestAddress(GuestVirtual(address.value &+ UInt64(bytes)))
+        let end = address.value &+ UInt64(bytes)
+        return page.pointee.cr3_core == 0 && mode == .kernel && !memory.owesFlush
+            && isGuestAddress(address) && (address.value ^ end) >> Level.four.shift == 0
     }
 
     @inline(__always) private var smap: UInt32 { vmPage.pointee.flags & UInt32(PENUMBRA_VM_SMAP) }
@@ -69,6 +70,25 @@ extension VCPU {
     func copyOut<Record>(_ record: inout Record, to address: GuestVirtual, bytes: UInt) -> MemoryStatus {
         precondition(bytes <= UInt(MemoryLayout<Record>.size))
         return withUnsafeBytes(of: &record) { copyOut(UInt(bitPattern: $0.baseAddress), to: address, bytes) }
+    }
+
+    /// The frame of a page fault in guest user mode with events unmasked, from the entry frame:
+    /// to a stack that was checked against the hole, with the guest kernel's root loaded and
+    /// nothing owed to the TLB. False if that faults.
+    @inline(__always)
+    func pushFault(_ error: PageFaultError, at address: UInt64) -> Bool {
+        ccore_guest_push_fault(address, UInt64(UInt(bitPattern: page)), UInt64(error.rawValue), smap)
+    }
+
+    /// A record by guest address alone; false where only the walker can tell.
+    @inline(__always)
+    func copyDirectly<Record>(_ record: inout Record, from address: GuestVirtual) -> Bool {
+        let bytes = UInt(MemoryLayout<Record>.size)
+        return isReachable(address, bytes)
+            && withUnsafeMutableBytes(of: &record) {
+                ccore_guest_copy(
+                    UInt64(UInt(bitPattern: $0.baseAddress)), address.value, UInt64(bytes), smap)
+            }
     }
 
     @inline(never)

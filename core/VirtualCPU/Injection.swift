@@ -32,6 +32,43 @@ extension VCPU {
         return deliver(delivery, redo: redo)
     }
 
+    /// Delivers a page fault, with its address where the guest looks for it.
+    @inline(__always)
+    func injectPageFault(_ address: UInt64, _ error: PageFaultError) -> Continuation {
+        if state.pointee.info != 0 { setFaultAddress(address) }
+        page.pointee.crash_cr2 = address
+        if injectDirectly(error) { return .resume }
+        return injectLastFault(error)
+    }
+
+    @inline(never)
+    private func injectLastFault(_ error: PageFaultError) -> Continuation {
+        inject(Vector.pageFault, error: UInt64(error.rawValue), redo: .instruction)
+    }
+
+    /// The short form of `inject`, for the fault that Linux takes most: of guest user mode,
+    /// with all that direct switching of system calls relies on (`refreshFastPaths`), and
+    /// events unmasked before and masked after. Nothing has changed if it returns false.
+    @inline(__always)
+    private func injectDirectly(_ error: PageFaultError) -> Bool {
+        guard mode == .user, page.pointee.fast & UInt64(PENUMBRA_FAST_SYSCALL) != 0, !eventsMasked,
+            !memory.owesFlush
+        else { return false }
+        let gate = gate(Vector.pageFault)
+        guard gate.address != 0, gate.masksEvents else { return false }
+        let stack = page.pointee.kernel_frame &- 8
+        switchMode(to: .kernel)
+        guard pushFault(error, at: stack) else {
+            switchMode(to: .user)
+            return false
+        }
+        setEventsMasked(true)
+        count(PENUMBRA_COUNTER_exceptions_injected)
+        enterHandler(gate.address, stack: stack, clearsDirection: false)
+        state.pointee.repeatedFaults = 0
+        return true
+    }
+
     /// Puts the frame on the guest kernel's stack and makes the handler what runs next.
     func deliver(_ delivery: Delivery, redo: Redo) -> Continuation {
         let fromUser = mode == .user
@@ -46,7 +83,7 @@ extension VCPU {
         let status = writeFrame(delivery, at: stack, fromUser: fromUser, bytes: UInt(words) * 8)
         guard case .done = status else { return undelivered(status, fromUser, redo) }
         if delivery.masksEvents && state.pointee.info != 0 { setEventsMasked(true) }
-        enterHandler(delivery, stack: stack)
+        enterHandler(delivery.handler, stack: stack.value, clearsDirection: delivery.clearsDirection)
         state.pointee.repeatedFaults = 0
         return finish()
     }
@@ -90,13 +127,14 @@ extension VCPU {
         return copyOut(&words, to: stack, bytes: bytes)
     }
 
-    private func enterHandler(_ delivery: Delivery, stack: GuestVirtual) {
+    @inline(__always)
+    private func enterHandler(_ handler: UInt64, stack: UInt64, clearsDirection: Bool) {
         var flags = Flags.forHandler(frame.rflags)
-        if delivery.clearsDirection { flags &= ~Flags.direction }
-        frame.rip = delivery.handler
+        if clearsDirection { flags &= ~Flags.direction }
+        frame.rip = handler
         frame.cs = UInt64(PENUMBRA_SEL_GUEST_CS)
         frame.rflags = flags
-        frame.rsp = stack.value
+        frame.rsp = stack
         frame.ss = UInt64(PENUMBRA_SEL_GUEST_SS)
     }
 
@@ -134,10 +172,9 @@ extension VCPU {
 
     /// The hardware's half of a change of mode: GS bases, and CR3 where the core runs on
     /// the guest's root.
+    @inline(never)
     func switchMode(to mode: GuestMode) {
-        let active = Processor.gsBase
-        Processor.gsBase = page.pointee.gs_base_inactive
-        page.pointee.gs_base_inactive = active
+        page.pointee.gs_base_inactive = Processor.exchangeGSBase(page.pointee.gs_base_inactive)
         page.pointee.guest_mode = UInt64(mode.rawValue)
         if page.pointee.cr3_core == 0 { Processor.loadRoot(currentCR3) }
     }
@@ -159,7 +196,8 @@ extension VCPU {
         if page.pointee.cr3_core == 0 && state.pointee.info != 0 && page.pointee.cr3_user != 0 {
             fast |= UInt64(PENUMBRA_FAST_IRET)
             let handler = GuestVirtual(state.pointee.syscallCallback)
-            if handler.value != 0 && isGuestAddress(handler) && isGuestAddress(stack)
+            // From below the frame of an exception, which has a word more, to the end.
+            if handler.value != 0 && isGuestAddress(handler) && isGuestAddress(GuestVirtual(stack.value &- 8))
                 && isGuestAddress(GuestVirtual(stack.value &+ 56)) && state.pointee.kernelStack != 0
             {
                 fast |= UInt64(PENUMBRA_FAST_SYSCALL)

@@ -22,8 +22,11 @@ enum Exceptions<P: Personality> {
     private static func pageFault(_ vcpu: VCPU) -> Continuation {
         let address = Processor.faultAddress
         let error = PageFaultError(rawValue: UInt32(truncatingIfNeeded: vcpu.frame.error))
-        if vcpu.memory.fillAtOnce(GuestVirtual(address), error, mode: vcpu.mode) { return vcpu.finish() }
-        return resolve(vcpu, address, error)
+        switch vcpu.memory.decideAtOnce(GuestVirtual(address), error, mode: vcpu.mode) {
+        case .filled: return vcpu.finish()
+        case .refused(let error): return vcpu.injectPageFault(address, error)
+        case .open: return resolve(vcpu, address, error)
+        }
     }
 
     @inline(never)
@@ -40,9 +43,7 @@ enum Exceptions<P: Personality> {
         case .done:
             return vcpu.finish()
         case .guestFault(let error):
-            if vcpu.state.pointee.info != 0 { vcpu.setFaultAddress(address) }
-            vcpu.page.pointee.crash_cr2 = address
-            return vcpu.inject(Vector.pageFault, error: UInt64(error.rawValue), redo: .instruction)
+            return vcpu.injectPageFault(address, error)
         case .notCanonical:
             return vcpu.inject(Vector.generalProtection, error: 0, redo: .instruction)
         case .tableWrite:

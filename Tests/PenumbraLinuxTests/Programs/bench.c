@@ -288,21 +288,6 @@ static uint64_t anonymous_page(long count)
 	return __rdtsc() - start;
 }
 
-/* Pages that hold zeroes until the write: the kernel maps its one page of zeroes there. */
-static uint64_t cow_page(long count)
-{
-	uint64_t start = __rdtsc();
-
-	for (; count > 0; count -= AREA_PAGES) {
-		char *area = map_area(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-
-		read_pages(area, least(count, AREA_PAGES));
-		write_pages(area, least(count, AREA_PAGES));
-		unmap(area, AREA);
-	}
-	return __rdtsc() - start;
-}
-
 static int page_file(void)
 {
 	static int file = -1;
@@ -330,6 +315,46 @@ static uint64_t file_page(long count)
 		unmap(area, AREA);
 	}
 	return __rdtsc() - start;
+}
+
+static char *map_private_file(void)
+{
+	return map_area(PROT_READ | PROT_WRITE, MAP_PRIVATE, page_file());
+}
+
+/* First stores to a private mapping of a file: each is a fault that copies a page. */
+static uint64_t cow_page(long count)
+{
+	uint64_t start = __rdtsc();
+
+	for (; count > 0; count -= AREA_PAGES) {
+		char *area = map_private_file();
+
+		write_pages(area, least(count, AREA_PAGES));
+		unmap(area, AREA);
+	}
+	return __rdtsc() - start;
+}
+
+/*
+ * The same of pages that are mapped for reading, so that an entry has to be replaced in
+ * memory and TLB, as after a fork. Only the stores count.
+ */
+static uint64_t cow_mapped_page(long count)
+{
+	uint64_t sum = 0;
+
+	for (; count > 0; count -= AREA_PAGES) {
+		char *area = map_private_file();
+		uint64_t start;
+
+		read_pages(area, least(count, AREA_PAGES));
+		start = __rdtsc();
+		write_pages(area, least(count, AREA_PAGES));
+		sum += __rdtsc() - start;
+		unmap(area, AREA);
+	}
+	return sum;
 }
 
 static uint64_t map_unmap(long count)
@@ -461,6 +486,7 @@ static const struct operation {
 	{ "anonymous-page", anonymous_page, 1024 },
 	{ "file-page", file_page, 1024 },
 	{ "cow-page", cow_page, 512 },
+	{ "cow-mapped-page", cow_mapped_page, 512 },
 	{ "mmap-munmap", map_unmap, 100 },
 	{ "pipe", pipe_round_trip, 200 },
 	{ "thread", thread_create_join, 50 },

@@ -17,6 +17,11 @@ private struct TableRequest {
     static var size: UInt64 { 16 }
 }
 
+/// As many as one copy brings.
+private struct FourRequests {
+    var requests = InlineArray<4, TableRequest>(repeating: TableRequest())
+}
+
 /// One operation of mmuext_op.
 private struct ExtendedOperation {
     var command: UInt64 = 0
@@ -47,15 +52,22 @@ extension XenPV {
     static func updateTables(_ vcpu: VCPU, _ arguments: inout CallArguments) -> Answer {
         guard arguments.fourth & 0xffff_ffff == domainSelf else { return .value(XenError.notPermitted) }
         var left = min(arguments.second & 0xffff_ffff, sliceItems)
+        var list = FourRequests()
+        while left >= 4, vcpu.copyDirectly(&list, from: GuestVirtual(arguments.first)) {
+            var index = 0
+            while index < 4 {
+                let status = applyNext(list.requests[index], vcpu, &arguments)
+                guard case .done = status else { return endUpdates(vcpu, arguments, Answer(status)) }
+                index += 1
+            }
+            left -= 4
+        }
         while left > 0 {
             var request = TableRequest()
             let read = vcpu.copyIn(&request, from: GuestVirtual(arguments.first))
             guard case .done = read else { return endUpdates(vcpu, arguments, Answer(read)) }
-            let status = apply(request, vcpu)
+            let status = applyNext(request, vcpu, &arguments)
             guard case .done = status else { return endUpdates(vcpu, arguments, Answer(status)) }
-            arguments.first &+= TableRequest.size
-            arguments.second &-= 1
-            arguments.fourth &+= 1 << 32
             left -= 1
         }
         if arguments.second & 0xffff_ffff != 0 { return .slice }
@@ -63,11 +75,42 @@ extension XenPV {
     }
 
     @inline(__always)
+    private static func applyNext(
+        _ request: TableRequest, _ vcpu: VCPU, _ arguments: inout CallArguments
+    ) -> MemoryStatus {
+        let status = apply(request, vcpu)
+        if case .done = status {
+            arguments.first &+= TableRequest.size
+            arguments.second &-= 1
+            arguments.fourth &+= 1 << 32
+        }
+        return status
+    }
+
+    /// The short form, for what Linux asks most: one plain update, with no word about how many
+    /// were done. False if it is not that, with nothing changed.
+    @inline(__always)
+    static func updateOne(_ vcpu: VCPU) -> Bool {
+        let frame = vcpu.frame
+        guard frame.rsi == 1, frame.rdx == 0, frame.r10 == domainSelf else { return false }
+        var request = TableRequest()
+        guard vcpu.copyDirectly(&request, from: GuestVirtual(frame.rdi)),
+            request.address & 7 == TableRequest.normal,
+            vcpu.memory.updateAtOnce(GuestPhysical(request.address), to: GuestEntry(request.value))
+        else { return false }
+        vcpu.frame.rax = 0
+        return true
+    }
+
+    @inline(__always)
     private static func apply(_ request: TableRequest, _ vcpu: VCPU) -> MemoryStatus {
         let command = request.address & 7
         let address = GuestPhysical(request.address & ~7)
         let value = GuestEntry(request.value)
-        if command == TableRequest.normal { return vcpu.memory.update(address, to: value) }
+        if command == TableRequest.normal {
+            return vcpu.memory.updateAtOnce(address, to: value)
+                ? .done : vcpu.memory.update(address, to: value)
+        }
         if command == TableRequest.preservingAccessedDirty {
             return vcpu.memory.update(address, to: value, preservingAccessedDirty: true)
         }

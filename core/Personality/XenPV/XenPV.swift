@@ -24,8 +24,16 @@ enum XenPV: Personality {
 
     @inline(__always)
     static func hypercall(_ vcpu: VCPU) -> Continuation {
-        if vcpu.frame.rax == Hypercall.iret { return vcpu.returnFromHandler() }
-        return call(vcpu, vcpu.frame.rax)
+        let number = vcpu.frame.rax
+        if number == Hypercall.mmuUpdate { return updateTables(vcpu) }
+        if number == Hypercall.iret { return vcpu.returnFromHandler() }
+        return call(vcpu, number)
+    }
+
+    /// A function of its own, so that the entry of all calls stays short.
+    @inline(never)
+    private static func updateTables(_ vcpu: VCPU) -> Continuation {
+        updateOne(vcpu) ? vcpu.finishWithEvents() : call(vcpu, Hypercall.mmuUpdate)
     }
 
     /// The compiler makes a chain of comparisons of a switch: the hot ones come first.

@@ -143,6 +143,11 @@ CCORE_INLINE bool ccore_guest_copy(uint64_t to, uint64_t from, uint64_t bytes, u
 	(void)to, (void)from, (void)bytes, (void)smap;
 	return false; /* no guest tables are loaded here */
 }
+CCORE_INLINE bool ccore_guest_push_fault(uint64_t to, uint64_t vcpu, uint64_t error, uint32_t smap)
+{
+	(void)to, (void)vcpu, (void)error, (void)smap;
+	return false;
+}
 extern void (*ccore_hook_invlpg)(uint64_t linear);
 extern void (*ccore_hook_load_cr3)(uint64_t value);
 void ccore_set_hooks(void (*invlpg)(uint64_t linear), void (*load_cr3)(uint64_t value));
@@ -171,6 +176,7 @@ CCORE_INLINE void ccore_debug_byte(uint8_t byte) { (void)byte; }
 #else
 /* World/Assembly/entry.S: `to` or `from` is a guest address, checked by the caller. */
 extern bool ccore_guest_copy(uint64_t to, uint64_t from, uint64_t bytes, uint32_t smap);
+extern bool ccore_guest_push_fault(uint64_t to, uint64_t vcpu, uint64_t error, uint32_t smap);
 CCORE_INLINE void ccore_invlpg(uint64_t linear)
 {
 	__asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");

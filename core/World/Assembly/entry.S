@@ -32,6 +32,8 @@
 #define MSR_MCG_STATUS 0x17a
 #define MCG_STATUS_RIPV 1
 #define MCG_STATUS_EIPV 2
+#define RFLAGS_IF 0x200
+#define RFLAGS_IOPL 0x3000
 
 	.macro PUSH_REGISTERS
 	pushq	%rdi
@@ -681,6 +683,7 @@ fixup_table:
 	.quad	guest_load_begin_syscall_entry, guest_load_end_syscall_entry, guest_load_fixup
 	.quad	guest_load_begin_syscall_entry_smap, guest_load_end_syscall_entry_smap, guest_load_fixup
 	.quad	guest_copy_begin, guest_copy_end, guest_copy_fixup
+	.quad	guest_push_begin, guest_push_end, guest_copy_fixup
 	.quad	load_ds, load_ds_end, null_ds
 	.quad	load_es, load_es_end, null_es
 	.quad	load_fs, load_fs_end, null_fs
@@ -831,6 +834,10 @@ ccore_guest_copy:
 	jz	guest_copy_begin
 	stac
 guest_copy_begin:
+	cmpl	$64, %edx		/* a frame, or four requests of an update */
+	je	5f
+	cmpl	$16, %edx		/* one request */
+	je	6f
 	subq	$8, %rdx
 	jb	2f
 1:	movq	(%rsi), %rax
@@ -847,13 +854,56 @@ guest_copy_begin:
 	incq	%rdi
 	decq	%rdx
 	jnz	3b
+	jmp	guest_copy_end
+5:	.irp	word, 56, 48, 40, 32, 24, 16
+	movq	\word(%rsi), %rax
+	movq	%rax, \word(%rdi)
+	.endr
+6:	movq	8(%rsi), %rax
+	movq	%rax, 8(%rdi)
+	movq	(%rsi), %rax
+	movq	%rax, (%rdi)
 guest_copy_end:
 	movl	$1, %eax
-4:	testl	%ecx, %ecx
-	jz	5f
+7:	testl	%ecx, %ecx
+	jz	8f
 	clac
-5:	ret
+8:	ret
 guest_copy_fixup:
 	xorl	%eax, %eax
-	jmp	4b
+	jmp	7b
 	.size	ccore_guest_copy, . - ccore_guest_copy
+
+/*
+ * bool ccore_guest_push_fault(to, vcpu, error, smap): the frame of a page fault in guest user
+ * mode, events unmasked, from the entry frame to the guest kernel's stack: as ccore_guest_copy,
+ * with the same end.
+ */
+	.balign 16
+	.globl	ccore_guest_push_fault
+	.type	ccore_guest_push_fault, @function
+ccore_guest_push_fault:
+	testl	%ecx, %ecx
+	jz	guest_push_begin
+	stac
+guest_push_begin:
+	movq	VCPU_FRAME_RCX(%rsi), %rax
+	movq	%rax, 0x00(%rdi)
+	movq	VCPU_FRAME_R11(%rsi), %rax
+	movq	%rax, 0x08(%rdi)
+	movq	%rdx, 0x10(%rdi)
+	movq	VCPU_FRAME_RIP(%rsi), %rax
+	movq	%rax, 0x18(%rdi)
+	movzwl	VCPU_FRAME_CS(%rsi), %eax
+	movq	%rax, 0x20(%rdi)
+	movl	VCPU_FRAME_RFLAGS(%rsi), %eax
+	andl	$~RFLAGS_IOPL, %eax
+	orl	$RFLAGS_IF, %eax
+	movq	%rax, 0x28(%rdi)
+	movq	VCPU_FRAME_RSP(%rsi), %rax
+	movq	%rax, 0x30(%rdi)
+	movq	VCPU_FRAME_SS(%rsi), %rax
+	movq	%rax, 0x38(%rdi)
+guest_push_end:
+	jmp	guest_copy_end
+	.size	ccore_guest_push_fault, . - ccore_guest_push_fault
