@@ -25,6 +25,7 @@ let package = Package(
         // User space.
         .target(name: "CLinux"),
         .target(name: "PenumbraSystem", dependencies: ["CLinux"], swiftSettings: strict),
+        .testTarget(name: "PenumbraSystemTests", dependencies: ["PenumbraSystem"], swiftSettings: strict),
         .systemLibrary(name: "CCompression"),
         .target(
             name: "PenumbraVMM",

@@ -2,6 +2,7 @@
 import ArgumentParser
 import CPenumbra
 import PenumbraMachine
+import PenumbraSystem
 import PenumbraVMM
 
 struct InfoCommand: ParsableCommand {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import PenumbraMachine
+import PenumbraSystem
 
 struct MachineStatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

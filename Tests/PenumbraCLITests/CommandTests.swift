@@ -107,17 +107,6 @@ import Testing
     }
 }
 
-@Suite struct JSONTests {
-    @Test func textIsQuoted() {
-        #expect(JSON.string("a\"b\\c\n\t\u{1}é").text == #""a\"b\\c\n\t\u0001é""#)
-    }
-
-    @Test func valuesNest() {
-        let value = JSON.object([("a", .array([.number(1), .boolean(true)])), ("b", .object([]))])
-        #expect(value.text == #"{"a":[1,true],"b":{}}"#)
-    }
-}
-
 @Suite struct CoreLocationTests {
     private static let digits = String(repeating: "0f", count: 20)
 
