@@ -88,14 +88,30 @@ public struct KernelFiles: Sendable {
         (self.image, self.release, self.tree) = (image, release, path)
     }
 
-    /// The modules that make virtio-serial work, in the order in which they load; those that the
-    /// kernel has built in have no file.
-    var virtioModules: [String] {
+    /// The modules that make virtio-serial work.
+    var agentModules: [String] {
+        modules([
+            "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
+            "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci",
+            "drivers/char/virtio_console",
+        ])
+    }
+
+    /// The modules for a disk with ext4, after the agent's.
+    var diskModules: [String] {
+        modules([
+            "drivers/block/virtio_blk", "crypto/crc32c_generic", "lib/crc16", "fs/mbcache", "fs/jbd2/jbd2",
+            "fs/ext4/ext4",
+        ])
+    }
+
+    /// The files of these modules, in the order in which they load; those that the kernel has built in
+    /// have none.
+    private func modules(_ names: [String]) -> [String] {
         guard let tree, let release else { return [] }
-        let directory = "\(tree)/lib/modules/\(release)/kernel/drivers"
-        return [
-            "virtio/virtio_ring.ko", "virtio/virtio.ko", "virtio/virtio_pci_modern_dev.ko",
-            "virtio/virtio_pci_legacy_dev.ko", "virtio/virtio_pci.ko", "char/virtio_console.ko",
-        ].map { "\(directory)/\($0)" }.filter(Files.exists)
+        let directory = "\(tree)/lib/modules/\(release)/kernel"
+        return names.compactMap { name in
+            ["\(directory)/\(name).ko", "\(directory)/\(name).ko.xz"].first(where: Files.exists)
+        }
     }
 }

@@ -18,7 +18,12 @@ public struct Machine: Sendable {
         let kernel = try KernelFiles(settings.kernel, boot: settings.boot, installation: installation)
         let module = try settings.moduleFile(for: kernel, installation: installation)
         let lock = try state.claim()
-        let image = try Initramfs(kernel: kernel, module: module, installation: installation).build()
+        if let disk = settings.disk {
+            try DataDisk(path: state.dataDisk).prepare(size: disk, machine: state.name)
+        }
+        let image = try Initramfs(
+            kernel: kernel, module: module, hasDisk: settings.disk != nil, installation: installation
+        ).build()
         try Files.write(image, to: state.file("initramfs"))
         try Files.write(
             Array(settings.record(kernel: kernel, module: module).utf8), to: state.file("settings"))

@@ -38,6 +38,8 @@ public struct MachineSettings: Sendable {
     public var commandLine = ""
     public var qemuArguments: [String] = []
     public var module = Module.built(.release)
+    /// The disk that images and containers are kept on; nil: the machine has none, nor the tools for it.
+    public var disk: DiskSize?
     /// Seconds until the agent must have answered.
     public var timeout = 120.0
 
@@ -68,6 +70,14 @@ public struct MachineSettings: Sendable {
                 "virtserialport,bus=agent.0,nr=\(port + 1),chardev=agent\(port),name=penumbra.\(port)",
             ]
         }
+        if disk != nil {
+            // What the guest flushes is on this host's disk; what it discards gives the file's room back.
+            arguments += [
+                "-drive",
+                "file=\(state.dataDisk),if=none,id=data,format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap",
+                "-device", "virtio-blk-pci,drive=data,serial=\(DataDisk.serial)",
+            ]
+        }
         return arguments + qemuArguments
     }
 
@@ -96,6 +106,7 @@ public struct MachineSettings: Sendable {
         kernel=\(kernel.image)
         release=\(kernel.release ?? "unknown")
         module=\(module ?? "none")
+        disk=\(disk?.description ?? "none")
         command-line=\(kernelCommandLine())
 
         """

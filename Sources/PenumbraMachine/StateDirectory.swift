@@ -9,6 +9,7 @@ import PenumbraSystem
 ///     pid           QEMU's process id, written by QEMU
 ///     settings      what the machine was started with
 ///     initramfs     the first root file system
+///     data.img      the disk with images and containers, kept (DataDisk)
 ///     console.log   the kernel's console        debug.log   port 0xe9        qemu.log   QEMU's own words
 ///     agent.N       sockets of the agent's ports; agent.N.lock is held by the client that uses one
 ///     qmp           QEMU's control socket
@@ -54,6 +55,7 @@ public struct StateDirectory: Sendable {
     public var consoleLog: String { file("console.log") }
     public var debugLog: String { file("debug.log") }
     public var qemuLog: String { file("qemu.log") }
+    var dataDisk: String { file("data.img") }
     func socket(_ port: Int) -> String { file("agent.\(port)") }
 
     /// Whether QEMU, or somebody who starts it, holds the lock.

@@ -15,8 +15,14 @@ struct MachineStartCommand: ParsableCommand {
     @Option(help: "Number of CPUs.")
     var cpus = 2
 
-    @Option(help: "Memory, as QEMU takes it: 512M, 2G.")
-    var memory = "512M"
+    @Option(help: "Memory, as QEMU takes it: 512M, 2G; by default 512M, with a disk 2G.")
+    var memory: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Size of the disk that images and containers are kept on, made at the first start: 20G, or 'none'.",
+            discussion: "By default 20G for the machine 'default' and none for others."))
+    var disk: String?
 
     @Option(help: "Host kernel: 6.1, 6.1-cloud, 6.12, an unpacked tree or a kernel image.")
     var kernel = "6.1"
@@ -46,13 +52,23 @@ struct MachineStartCommand: ParsableCommand {
 
     func validate() throws {
         guard (1...255).contains(cpus) else { throw ValidationError("--cpus takes 1 to 255, not \(cpus)") }
+        _ = try diskSize
         guard timeout > 0 else { throw ValidationError("--timeout takes a positive number of seconds") }
     }
 
-    var settings: MachineSettings {
+    /// Machines by other names are for tests and trials, which start quicker without.
+    private var diskSize: DiskSize? {
+        get throws {
+            let size = disk ?? (name.name == StateDirectory.defaultName ? "20G" : "none")
+            return size == "none" ? nil : try DiskSize(size)
+        }
+    }
+
+    func settings() throws -> MachineSettings {
         var settings = MachineSettings()
         settings.cpus = cpus
-        settings.memory = memory
+        settings.disk = try diskSize
+        settings.memory = memory ?? (settings.disk == nil ? "512M" : "2G")
         settings.kernel = kernel
         settings.boot = boot
         settings.accelerator = accel
@@ -64,7 +80,7 @@ struct MachineStartCommand: ParsableCommand {
     }
 
     func run() throws {
-        _ = try name.machine().start(settings, installation: Installation()) {
+        _ = try name.machine().start(settings(), installation: Installation()) {
             Output.note("machine '\(name.name)': \($0)")
         }
     }

@@ -19,7 +19,7 @@ import Testing
                 "--qemu-arg=shift=0,sleep=off", "--qemu-arg", "-S", "--module", "none",
             ], as: MachineStartCommand.self)
         #expect(verb.name.name == "bench")
-        let settings = verb.settings
+        let settings = try verb.settings()
         #expect(settings.cpus == 1 && settings.memory == "1G" && settings.kernel == "6.12")
         #expect(settings.boot == .bzimage && settings.accelerator == .tcg)
         #expect(settings.commandLine == "pti=on penumbra.x=1")
@@ -36,6 +36,7 @@ import Testing
 
     @Test(arguments: [
         ["machine", "start", "--cpus", "0"], ["machine", "start", "--boot", "floppy"],
+        ["machine", "start", "--disk", "20"], ["machine", "start", "--disk", "9T"],
         ["machine", "start", "--timeout", "0"], ["machine", "cp", "a", "b"], ["machine", "cp", ":a", ":b"],
         ["guest"], ["guest", "f", "--memory", "3"], ["guest", "f", "--timeout", "-1"],
         ["guest", "f", "--pool", "1"], ["boot"], ["boot", "--kernel", "k", "--memory", "1"],

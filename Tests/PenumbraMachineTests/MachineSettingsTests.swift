@@ -23,7 +23,7 @@ import Testing
         #expect(kernel.release == "6.1.0-9-amd64")
         #expect(kernel.image == directory.path + "/.build-cache/kernels/6.1/vmlinux")
         #expect(
-            kernel.virtioModules.map { $0.split(separator: "/").last } == [
+            kernel.agentModules.map { $0.split(separator: "/").last } == [
                 "virtio_ring.ko", "virtio_console.ko",
             ])
         let image = try KernelFiles("6.1", boot: .bzimage, installation: installation).image
