@@ -45,10 +45,16 @@ let package = Package(
         .testTarget(
             name: "PenumbraMachineTests", dependencies: ["PenumbraMachine", "PenumbraProtocol"],
             swiftSettings: strict),
+        .target(
+            name: "PenumbraContainers",
+            dependencies: ["CLinux", "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraContainersTests", dependencies: ["PenumbraContainers"], swiftSettings: strict),
         .executableTarget(
             name: "penumbra",
             dependencies: [
-                "CPenumbra", "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
+                "CPenumbra", "PenumbraContainers", "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

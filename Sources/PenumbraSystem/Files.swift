@@ -30,6 +30,46 @@ public enum Files {
         try retrying("rename", path) { Int(rename(temporary, path)) }
     }
 
+    /// As `write`, and what was written is still there after a power cut.
+    public static func writeDurably(
+        _ bytes: [UInt8], to path: String, mode: mode_t = 0o644
+    ) throws(SystemError) {
+        let temporary = path + ".new"
+        let file = try Descriptor(path: temporary, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
+        do {
+            try file.write(bytes)
+            try retrying("fsync", temporary) { Int(fsync(file.number)) }
+            try retrying("rename", path) { Int(rename(temporary, path)) }
+        } catch {
+            unlink(temporary)
+            throw SystemError(call: error.call, subject: path, code: error.code)
+        }
+        try syncDirectory(of: path)
+    }
+
+    /// Makes the names in the directory that `path` is in durable.
+    public static func syncDirectory(of path: String) throws(SystemError) {
+        let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let descriptor = try Descriptor(path: directory, flags: O_RDONLY | O_DIRECTORY)
+        try retrying("fsync", directory) { Int(fsync(descriptor.number)) }
+    }
+
+    /// Removes a directory of ours with the files and directories in it; nothing behind symbolic links.
+    /// What is gone already is no error.
+    public static func removeTree(_ path: String) throws(SystemError) {
+        for name in list(path) {
+            let entry = "\(path)/\(name)"
+            guard unlink(entry) != 0, errno != ENOENT else { continue }
+            guard errno == EISDIR || errno == EPERM else {
+                throw SystemError(call: "unlink", subject: entry, code: errno)
+            }
+            try removeTree(entry)
+        }
+        if rmdir(path) != 0, errno != ENOENT {
+            throw SystemError(call: "rmdir", subject: path, code: errno)
+        }
+    }
+
     public static func makeDirectories(_ path: String, mode: mode_t = 0o755) throws(SystemError) {
         if mkdir(path, mode) == 0 || errno == EEXIST { return }
         guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {

@@ -22,6 +22,14 @@ public enum LocalSocket {
         return socket
     }
 
+    /// Two ends of a connection that has no path (socketpair(2)).
+    public static func pair() throws(SystemError) -> (Descriptor, Descriptor) {
+        var ends: [Int32] = [0, 0]
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        try retrying("socketpair", "") { Int(socketpair(AF_UNIX, type, 0, &ends)) }
+        return (Descriptor(adopting: ends[0]), Descriptor(adopting: ends[1]))
+    }
+
     private static func open(_ path: String) throws(SystemError) -> Descriptor {
         guard path.utf8.count <= maximumPath else {
             throw SystemError(call: "socket", subject: path, code: ENAMETOOLONG)

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import PenumbraSystem
+
+/// The records of a log, from its beginning, and those that are added meanwhile.
+public final class LogReader {
+    private static let chunk = 64 << 10
+
+    private let file: Descriptor
+    private var partial: [UInt8] = []
+
+    init(path: String) throws(SystemError) { file = try Descriptor(path: path, flags: O_RDONLY) }
+
+    /// What has been written since the last call; empty: nothing yet. What is no record is skipped.
+    public func next() throws(SystemError) -> [LogRecord] {
+        guard let bytes = try file.read(atMost: Self.chunk), !bytes.isEmpty else { return [] }
+        partial += bytes
+        var records: [LogRecord] = []
+        var start = partial.startIndex
+        while let end = partial[start...].firstIndex(of: UInt8(ascii: "\n")) {
+            if let record = LogRecord(line: partial[start..<end]) { records.append(record) }
+            start = end + 1
+        }
+        partial.removeFirst(start)
+        // A chunk may hold nothing whole yet, and more is there.
+        return records.isEmpty ? try next() : records
+    }
+}
+
+/// The last lines of a log: records are pieces of lines where the process wrote lines piecemeal.
+public struct LogTail: Sendable {
+    private let limit: Int
+    private var records: [LogRecord] = []
+    private var lines = 0
+
+    /// - Parameter limit: lines to keep.
+    public init(lines limit: Int) { self.limit = limit }
+
+    public mutating func append(_ record: LogRecord) {
+        records.append(record)
+        if record.endsLine { lines += 1 }
+        while lines > limit || (lines == limit && !record.endsLine && limit > 0) {
+            guard dropFirstLine() else { return }
+        }
+    }
+
+    /// False: there is no whole line to drop.
+    private mutating func dropFirstLine() -> Bool {
+        guard let end = records.firstIndex(where: \.endsLine) else { return false }
+        records.removeFirst(end + 1)
+        lines -= 1
+        return true
+    }
+
+    public var kept: [LogRecord] { limit == 0 ? [] : records }
+}
+
+extension LogRecord {
+    var endsLine: Bool { bytes.last == UInt8(ascii: "\n") }
+}
