@@ -96,6 +96,9 @@ public final class Descriptor: Sendable {
 
     /// Takes that lock as soon as nobody else has it.
     public func waitForLock() { while flock(number, LOCK_EX) != 0 && errno == EINTR {} }
+
+    /// Takes the lock with others that share it, as soon as nobody has it alone.
+    public func waitForSharedLock() { while flock(number, LOCK_SH) != 0 && errno == EINTR {} }
 }
 
 /// Runs a system call again while a signal interrupts it; negative results throw.

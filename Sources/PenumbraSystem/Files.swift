@@ -116,6 +116,18 @@ public enum Files {
             && information.st_uid == geteuid() && information.st_mode & 0o022 == 0
     }
 
+    public static func isDirectory(_ path: String) -> Bool {
+        var information = stat()
+        return stat(path, &information) == 0 && information.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// In bytes.
+    public static func size(_ path: String) throws(SystemError) -> UInt64 {
+        var information = stat()
+        try retrying("stat", path) { Int(stat(path, &information)) }
+        return UInt64(information.st_size)
+    }
+
     public static func isSocket(_ path: String) -> Bool {
         var information = stat()
         return lstat(path, &information) == 0 && information.st_mode & S_IFMT == S_IFSOCK
