@@ -45,6 +45,12 @@ let package = Package(
         .testTarget(
             name: "PenumbraMachineTests", dependencies: ["PenumbraMachine", "PenumbraProtocol"],
             swiftSettings: strict),
+        // Images, and the file systems made of them.
+        .target(
+            name: "PenumbraImages", dependencies: ["CCompression", "PenumbraSystem"], swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraImagesTests", dependencies: ["PenumbraImages", "PenumbraSystem"],
+            swiftSettings: strict),
         .target(
             name: "PenumbraContainers",
             dependencies: ["CLinux", "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM"],
@@ -54,7 +60,8 @@ let package = Package(
         .executableTarget(
             name: "penumbra",
             dependencies: [
-                "CPenumbra", "PenumbraContainers", "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
+                "CPenumbra", "PenumbraContainers", "PenumbraImages", "PenumbraSystem", "PenumbraVMM",
+                "PenumbraMachine",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
