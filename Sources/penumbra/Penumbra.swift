@@ -8,8 +8,9 @@ struct Penumbra: ParsableCommand {
         commandName: "penumbra",
         abstract: "Runs VMs in ring 3, without hardware virtualization.",
         subcommands: [
-            SandboxCommand.self, BootCommand.self, PsCommand.self, StopCommand.self, KillCommand.self,
-            StatsCommand.self, ResizeCommand.self, GuestCommand.self, MachineCommand.self, DoctorCommand.self,
+            SandboxCommand.self, ImageCommand.self, ImagePullCommand.self, BootCommand.self, PsCommand.self,
+            StopCommand.self, KillCommand.self, StatsCommand.self, ResizeCommand.self, GuestCommand.self,
+            MachineCommand.self, DoctorCommand.self,
             InfoCommand.self,
             VersionCommand.self, MachineAgentCommand.self,
         ])

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Glibc
+import PenumbraImages
+import PenumbraSystem
+
+struct ImageSaveCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "save", abstract: "Write images as an archive: an OCI layout that docker loads too.")
+
+    @Option(name: [.short, .long], help: "The archive; without this, standard output.", completion: .file())
+    var output: String?
+
+    @Argument(
+        help: "Names, ids, or beginnings of ids.", completion: .custom { _, _, _ in Images.names() })
+    var images: [String]
+
+    func run() throws {
+        let store = try Images.store()
+        guard let output, output != "-" else {
+            guard isatty(STDOUT_FILENO) == 0 else {
+                throw ValidationError("an archive is nothing for a terminal: name a file with --output")
+            }
+            return try store.save(images, to: Output.standard)
+        }
+        try Self.write(output) { try store.save(images, to: $0) }
+    }
+
+    /// The file is there when it is whole.
+    private static func write(_ path: String, _ body: (Descriptor) throws -> Void) throws {
+        let partial = path + ".partial"
+        let file = try Descriptor(path: partial, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+        do {
+            try body(file)
+            try retrying("rename", path) { Int(rename(partial, path)) }
+        } catch {
+            Files.remove(partial)
+            throw error
+        }
+    }
+}
