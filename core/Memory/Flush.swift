@@ -95,6 +95,10 @@ extension ShadowMemory {
         counters.add(PENUMBRA_COUNTER_page_flushes)
     }
 
+    /// Whether anything at all may be owed to a TLB, this vCPU's or another's.
+    @inline(__always)
+    var isAnythingOwed: Bool { owesFlush || state.pointee.othersOwe != 0 }
+
     /// Other vCPUs that are in the world and owe a flush, a bit each.
     /// Without debts of others this takes no lock: an operation's own debts are seen by it.
     @inline(__always)

@@ -36,26 +36,28 @@ extension ShadowMemory {
             guard backing.isPresent, !backing.isReadOnly else { return false }
             let slot = Int(truncatingIfNeeded: address.pageOffset >> 3)
             let shadow = frameInfoPointer(table).pointee.firstShadow
-            if shadow != 0 && !prefillAtOnce(ShadowPage(shadow), slot, value) { return false }
+            let leaf = shadow == 0 ? .empty : prefillableLeaf(ShadowPage(shadow), slot, value)
+            guard shadow == 0 || leaf.isPresent else { return false }
             ccore_store64(guestEntryAddress(table, slot), value.value)
             counters.add(PENUMBRA_COUNTER_table_updates)
+            if shadow != 0 { placeInVacant(leaf, value.boundedFrame, in: ShadowPage(shadow), slot) }
             return true
         }
     }
 
-    /// Maps what an entry is about to say, in the table's only shadow.
+    /// What to map in the table's shadow, if that is its only one and nothing else is to be done
+    /// for the entry; else empty.
     @inline(__always)
-    private func prefillAtOnce(_ page: ShadowPage, _ slot: Int, _ entry: GuestEntry) -> Bool {
+    private func prefillableLeaf(_ page: ShadowPage, _ slot: Int, _ entry: GuestEntry) -> ShadowEntry {
         let descriptor = page.descriptor
         guard Pool.isAmple, descriptor.pointee.level == Level.one.rawValue,
             descriptor.pointee.nextOfFrame == 0, !page.isOccupied(slot),
             MemoryPolicy(rawValue: state.pointee.policy).contains(.prefillUpdates)
-        else { return false }
+        else { return .empty }
         let leaf = deriveLeaf(entry, page.view)
         guard leaf.isPresent, frameInfoPointer(entry.boundedFrame).pointee.firstShadow == 0
-        else { return false }
-        placeInVacant(leaf, entry.boundedFrame, in: page, slot)
-        return true
+        else { return .empty }
+        return leaf
     }
 
     /// The same for the level-1 entry that translates an address under the kernel's root.

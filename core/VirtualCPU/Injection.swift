@@ -52,7 +52,7 @@ extension VCPU {
     @inline(__always)
     private func injectDirectly(_ error: PageFaultError) -> Bool {
         guard mode == .user, page.pointee.fast & UInt64(PENUMBRA_FAST_SYSCALL) != 0, !eventsMasked,
-            !memory.owesFlush
+            !memory.isAnythingOwed
         else { return false }
         let gate = gate(Vector.pageFault)
         guard gate.address != 0, gate.masksEvents else { return false }

@@ -24,7 +24,9 @@ enum Exceptions<P: Personality> {
         let error = PageFaultError(rawValue: UInt32(truncatingIfNeeded: vcpu.frame.error))
         switch vcpu.memory.decideAtOnce(GuestVirtual(address), error, mode: vcpu.mode) {
         case .filled: return vcpu.finish()
-        case .refused(let error): return vcpu.injectPageFault(address, error)
+        case .refused(let error):
+            vcpu.state.pointee.lastFaultRIP = vcpu.frame.rip
+            return vcpu.injectPageFault(address, error)
         case .open: return resolve(vcpu, address, error)
         }
     }

@@ -17,7 +17,8 @@ private struct TableRequest {
     static var size: UInt64 { 16 }
 }
 
-/// As many as one copy brings.
+/// As many as one copy brings: a request that writes to those behind it comes too late for the
+/// next three.
 private struct FourRequests {
     var requests = InlineArray<4, TableRequest>(repeating: TableRequest())
 }
