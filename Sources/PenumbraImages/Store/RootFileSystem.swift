@@ -21,9 +21,11 @@ struct RootFileSystem {
         let path = layout.root(key)
         if Files.exists(path) { return path }
         // Who comes second waits, and finds it made.
-        let lock = try Descriptor(
-            path: "\(layout.temporary)/\(key.hexadecimal).lock", flags: O_RDWR | O_CREAT, mode: 0o600)
+        let name = "\(layout.temporary)/\(key.hexadecimal).lock"
+        let lock = try Descriptor(path: name, flags: O_RDWR | O_CREAT, mode: 0o600)
         lock.waitForLock()
+        // Who comes later makes a lock of his own: at worst both make the same file.
+        defer { Files.remove(name) }
         return try withExtendedLifetime(lock) {
             if !Files.exists(path) { try make(path, progress) }
             return path
