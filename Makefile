@@ -29,6 +29,7 @@ help:
 include core/build.mk
 include guests/build.mk
 include guest-root/build.mk
+include Sources/penumbra-init/build.mk
 
 # ---- setup ----
 
@@ -46,7 +47,7 @@ kernels: $(STAMP)
 
 # ---- build ----
 
-build: $(PENUMBRA) modules guests guest-root
+build: $(PENUMBRA) modules guests guest-root agent
 
 $(PENUMBRA): cli
 .PHONY: cli
@@ -85,7 +86,7 @@ test-full: build test-host lint test-guests
 	@PENUMBRA_STRESS=1 $(MAKE) --no-print-directory test-linux test-stress
 
 # The core's own sources on Linux, the VMM, the machine, the lint: seconds, no machine.
-test-host: $(STAMP)
+test-host: $(STAMP) agent
 	@echo "==> host-only tests"
 	@swift test -c release -Xswiftc -enable-testing --scratch-path .build-test $(SWIFT_TEST_FLAGS) \
 		--skip PenumbraGuestTests --skip PenumbraLinuxTests --skip PenumbraStressTests 2>&1 | tools/quiet-build

@@ -39,6 +39,15 @@ let package = Package(
         .testTarget(
             name: "PenumbraProtocolTests", dependencies: ["PenumbraProtocol", "PenumbraSystem"],
             swiftSettings: strict),
+        // A container's first process; what ships is built by Sources/penumbra-init/build.mk.
+        .target(name: "CInit"),
+        .executableTarget(
+            name: "penumbra-init", dependencies: ["CInit", "CLinux", "PenumbraProtocol", "PenumbraSystem"],
+            exclude: ["build.mk"], swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraInitTests",
+            dependencies: ["penumbra-init", "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM"],
+            swiftSettings: strict),
         .target(
             name: "PenumbraMachine", dependencies: ["CLinux", "PenumbraProtocol", "PenumbraSystem"],
             swiftSettings: strict),

@@ -91,19 +91,14 @@ public struct ChildProcess {
     public static func ended(_ child: pid_t) -> Termination? {
         var status: Int32 = 0
         guard waitpid(child, &status, WNOHANG) == child else { return nil }
-        return termination(status)
-    }
-
-    /// wait(2): the low seven bits hold the signal, the next byte the exit status.
-    private static func termination(_ status: Int32) -> Termination {
-        status & 0x7f == 0 ? .exited(status >> 8 & 0xff) : .killed(signal: status & 0x7f)
+        return Termination(waitStatus: status)
     }
 
     /// Waits until `child` has ended.
     public static func wait(for child: pid_t) throws(SystemError) -> Termination {
         var status: Int32 = 0
         try retrying("waitpid", "\(child)") { Int(waitpid(child, &status, 0)) }
-        return termination(status)
+        return Termination(waitStatus: status)
     }
 
     /// Both ends of a pipe, close-on-exec.

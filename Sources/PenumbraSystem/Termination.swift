@@ -13,3 +13,11 @@ public enum Termination: Equatable, Sendable {
         }
     }
 }
+
+extension Termination {
+    /// What wait(2) tells of a process that ended: the low seven bits hold the signal, the next byte the
+    /// exit status.
+    public init(waitStatus status: Int32) {
+        self = status & 0x7f == 0 ? .exited(status >> 8 & 0xff) : .killed(signal: status & 0x7f)
+    }
+}
