@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -109,6 +110,29 @@ pid_t linux_peer_process(int socket)
 	socklen_t size = sizeof(peer);
 
 	return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) ? -1 : peer.pid;
+}
+
+int linux_open_terminal(char *path, size_t size)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int error;
+
+	if (master < 0)
+		return -1;
+	error = ptsname_r(master, path, size);
+	if (!error && !unlockpt(master))
+		return master;
+	error = error ? error : errno;
+	close(master);
+	errno = error;
+	return -1;
+}
+
+int linux_set_window_size(int terminal, uint16_t rows, uint16_t columns)
+{
+	struct winsize size = { .ws_row = rows, .ws_col = columns };
+
+	return ioctl(terminal, TIOCSWINSZ, &size);
 }
 
 int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns)

@@ -150,6 +150,7 @@ final class AgentPort {
         case .input(let bytes): program?.queue(bytes)
         case .inputEnd: program?.endInput()
         case .signal(let number): program?.kill(number)
+        case .resize(let size): program?.resize(to: size)
         case .put(let path, let mode):
             let flags = O_WRONLY | O_CREAT | O_TRUNC
             upload = Upload(file: try Descriptor(path: path + ".new", flags: flags, mode: mode), path: path)

@@ -4,7 +4,8 @@ import Glibc
 import PenumbraProtocol
 import PenumbraSystem
 
-/// A program that the agent runs for a client, in a process group of its own.
+/// A program that the agent runs for a client, in a process group of its own, or with a terminal in a
+/// session of its own.
 final class AgentProgram {
     private static let environment = [
         "PATH=/usr/bin:/bin:/sbin", "HOME=/root", "TERM=dumb",
@@ -20,6 +21,7 @@ final class AgentProgram {
     private var input: Descriptor?
     private var output: Descriptor?
     private var errorOutput: Descriptor?
+    private let terminal: PseudoTerminal?
     private var queued: [UInt8] = []
     private var inputEnds = false
 
@@ -27,21 +29,30 @@ final class AgentProgram {
         guard let program = command.arguments.first else {
             throw SystemError(call: "starting", subject: "a command without a name", code: EINVAL)
         }
-        let (childInput, input) = try ChildProcess.pipe()
-        let (output, childOutput) = try ChildProcess.pipe()
-        let (errorOutput, childErrorOutput) = try ChildProcess.pipe()
-        processID = try ChildProcess(
+        var child = ChildProcess(
             program: program, arguments: Array(command.arguments.dropFirst()),
-            environment: Self.environment + command.environment, directory: command.directory,
-            descriptors: [
-                (childInput.number, 0), (childOutput.number, 1), (childErrorOutput.number, 2),
-            ]
-        ).spawn()
-        let process = processID
+            environment: Self.environment + command.environment, directory: command.directory)
+        // Kept open until the child has its own.
+        var childEnds: [Descriptor] = []
+        if let size = command.terminal {
+            let terminal = try PseudoTerminal(size: size)
+            child.ownSession = true
+            child.terminal = terminal.path
+            (input, output, self.terminal) = (terminal.master, terminal.master, terminal)
+        } else {
+            let (childInput, input) = try ChildProcess.pipe()
+            let (output, childOutput) = try ChildProcess.pipe()
+            let (errorOutput, childErrorOutput) = try ChildProcess.pipe()
+            childEnds = [childInput, childOutput, childErrorOutput]
+            child.descriptors = childEnds.enumerated().map { ($1.number, Int32($0)) }
+            (self.input, self.output, self.errorOutput) = (input, output, errorOutput)
+            terminal = nil
+        }
+        for descriptor in [input, output, errorOutput] { descriptor?.setNonblocking() }
+        let process = try withExtendedLifetime(childEnds) { () throws(SystemError) in try child.spawn() }
+        processID = process
         processDescriptor = Descriptor(
             adopting: Int32(try retrying("pidfd_open", program) { Int(linux_pidfd_open(process)) }))
-        for descriptor in [input, output, errorOutput] { descriptor.setNonblocking() }
-        (self.input, self.output, self.errorOutput) = (input, output, errorOutput)
     }
 
     /// What to wait for; every outcome is a message to the client.
@@ -77,6 +88,8 @@ final class AgentProgram {
         if queued.isEmpty { input = nil }
     }
 
+    func resize(to size: TerminalSize) { terminal?.resize(to: size) }
+
     /// Signals the whole group.
     func kill(_ signal: Int32) { Glibc.kill(-processID, signal) }
 
@@ -94,10 +107,15 @@ final class AgentProgram {
         if inputEnds && queued.isEmpty { self.input = nil }
     }
 
-    /// Passes on at most so many chunks of what a pipe has; false at its end.
+    /// Passes on at most so many chunks of what a pipe or a terminal has; false at its end, which for a
+    /// terminal is an error.
     private static func drain(_ pipe: Descriptor, chunks: Int, _ pass: ([UInt8]) -> Void) -> Bool {
         for _ in 0..<chunks {
-            guard let bytes = (try? pipe.read(atMost: Frame.maximumPayload)) ?? nil else { return true }
+            let bytes: [UInt8]
+            do {
+                guard let read = try pipe.read(atMost: Frame.maximumPayload) else { return true }
+                bytes = read
+            } catch { return false }
             if bytes.isEmpty { return false }
             pass(bytes)
         }

@@ -74,6 +74,8 @@ public final class Connection {
         public var input: Descriptor?
         /// Signals to pass on, blocked in this process, as a signalfd(2) gives them.
         public var signals: Descriptor?
+        /// A signalfd(2) that says that our terminal, which the program has its own for, has a new size.
+        public var resized: Descriptor?
         /// Another signalfd(2) that is no business of the program's, and what to do about it.
         public var aside: (signals: Descriptor, action: () -> Void)?
         public var output: (Output, [UInt8]) throws -> Void
@@ -90,6 +92,10 @@ public final class Connection {
 
     /// Runs a program in the machine and returns how it ended.
     public func run(_ command: Command, streams: Streams) throws -> Termination {
+        guard Message.run(command).fits else {
+            throw MachineError.refused(
+                "the command with its environment is longer than a machine takes (16 KiB): make it shorter")
+        }
         try send(.run(command))
         var input = streams.input
         var untaken = 0
@@ -111,6 +117,7 @@ public final class Connection {
                 pollfd(fd: room > 0 ? input?.number ?? -1 : -1, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: streams.signals?.number ?? -1, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: streams.aside?.signals.number ?? -1, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: streams.resized?.number ?? -1, events: Int16(POLLIN), revents: 0),
             ])
             if ready[0] { try receive() }
             if ready[1], let source = input {
@@ -120,6 +127,9 @@ public final class Connection {
                 if bytes.isEmpty { input = nil }
             }
             if ready[2], let signal = streams.signals?.takeSignal() { try send(.signal(signal)) }
+            if ready[4], streams.resized?.takeSignal() != nil, let size = TerminalSize(of: STDIN_FILENO) {
+                try send(.resize(size))
+            }
             if ready[3], let aside = streams.aside, aside.signals.takeSignal() != nil { aside.action() }
         }
     }

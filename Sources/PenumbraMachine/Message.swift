@@ -8,11 +8,17 @@ public struct Command: Equatable, Sendable {
     /// NAME=VALUE, added to what the agent has.
     public var environment: [String]
     public var directory: String
+    /// With a terminal of its own, of this size, in place of three pipes: all output is `output`.
+    public var terminal: TerminalSize?
 
-    public init(_ arguments: [String], environment: [String] = [], directory: String = "/") {
+    public init(
+        _ arguments: [String], environment: [String] = [], directory: String = "/",
+        terminal: TerminalSize? = nil
+    ) {
         self.arguments = arguments
         self.environment = environment
         self.directory = directory
+        self.terminal = terminal
     }
 }
 
@@ -23,12 +29,12 @@ public struct Command: Equatable, Sendable {
 /// request after the other:
 ///
 ///     run            -> output, errorOutput, inputTaken ..., terminated | failure
-///       with input, inputEnd, signal at any time; at most `inputWindow` bytes not yet taken
+///       with input, inputEnd, signal, resize at any time; at most `inputWindow` bytes not yet taken
 ///     put, data ..., dataEnd   -> done | failure     (renamed into place at the end)
 ///     get            -> data ..., dataEnd | failure
 ///     powerOff       -> (the machine ends)
 public enum Message: Equatable, Sendable {
-    public static let version: UInt32 = 1
+    public static let version: UInt32 = 2
     public static let inputWindow = 64 << 10
 
     case hello(version: UInt32, nonce: UInt64)
@@ -48,6 +54,7 @@ public enum Message: Equatable, Sendable {
     case done
     case failure(String)
     case powerOff
+    case resize(TerminalSize)
 }
 
 extension Message {
@@ -55,10 +62,19 @@ extension Message {
     private enum Kind: UInt8 {
         case hello = 1
         case welcome, run, input, inputEnd, inputTaken, signal, output, errorOutput, exited, killed
-        case put, get, data, dataEnd, done, failure, powerOff
+        case put, get, data, dataEnd, done, failure, powerOff, resize
     }
 
     public var frame: Frame {
+        let (kind, payload) = parts
+        precondition(payload.count <= Frame.maximumPayload, "the sender splits what is longer")
+        return Frame(type: kind.rawValue, payload: payload)
+    }
+
+    /// Whether one frame holds it.
+    var fits: Bool { parts.payload.count <= Frame.maximumPayload }
+
+    private var parts: (kind: Kind, payload: [UInt8]) {
         var payload = PayloadWriter()
         let kind: Kind
         switch self {
@@ -77,6 +93,7 @@ extension Message {
             payload.texts(command.arguments)
             payload.texts(command.environment)
             payload.text(command.directory)
+            payload.optional(command.terminal) { $0.size($1) }
         case .input(let bytes): (kind, payload.bytes) = (.input, bytes)
         case .inputEnd: kind = .inputEnd
         case .inputTaken(let count):
@@ -109,9 +126,11 @@ extension Message {
             kind = .failure
             payload.text(reason)
         case .powerOff: kind = .powerOff
+        case .resize(let size):
+            kind = .resize
+            payload.size(size)
         }
-        precondition(payload.bytes.count <= Frame.maximumPayload, "the sender splits what is longer")
-        return Frame(type: kind.rawValue, payload: payload.bytes)
+        return (kind, payload.bytes)
     }
 
     public init(_ frame: Frame) throws(ProtocolError) {
@@ -126,7 +145,8 @@ extension Message {
         case .run:
             self = .run(
                 Command(
-                    try reader.texts(), environment: try reader.texts(), directory: try reader.text()))
+                    try reader.texts(), environment: try reader.texts(), directory: try reader.text(),
+                    terminal: try reader.optional { (reader) throws(ProtocolError) in try reader.size() }))
         case .input: self = .input(reader.rest())
         case .inputEnd: self = .inputEnd
         case .inputTaken: self = .inputTaken(try reader.number())
@@ -142,6 +162,7 @@ extension Message {
         case .done: self = .done
         case .failure: self = .failure(try reader.text())
         case .powerOff: self = .powerOff
+        case .resize: self = .resize(try reader.size())
         }
         try reader.finish()
     }

@@ -148,16 +148,3 @@ extension AgentMessage {
         }
     }
 }
-
-extension PayloadWriter {
-    mutating func size(_ size: TerminalSize) {
-        number(size.rows)
-        number(size.columns)
-    }
-}
-
-extension PayloadReader {
-    mutating func size() throws(ProtocolError) -> TerminalSize {
-        TerminalSize(rows: try number(), columns: try number())
-    }
-}

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import PenumbraSystem
 
 /// Puts a message's fields behind each other: numbers little-endian, anything of variable length with
 /// its length before it, as 32 bits.
@@ -31,6 +32,11 @@ public struct PayloadWriter {
     public mutating func texts(_ values: [String]) { list(values) { $0.text($1) } }
 
     public mutating func strings(_ values: [[UInt8]]) { list(values) { $0.string($1) } }
+
+    public mutating func size(_ size: TerminalSize) {
+        number(size.rows)
+        number(size.columns)
+    }
 
     /// A flag, and what it announces.
     public mutating func optional<Value>(
@@ -96,6 +102,10 @@ public struct PayloadReader {
 
     public mutating func strings() throws(ProtocolError) -> [[UInt8]] {
         try list { (reader) throws(ProtocolError) in try reader.string() }
+    }
+
+    public mutating func size() throws(ProtocolError) -> TerminalSize {
+        TerminalSize(rows: try number(), columns: try number())
     }
 
     public mutating func optional<Value>(

@@ -13,6 +13,8 @@ public struct ChildProcess {
     public var descriptors: [(parent: Int32, child: Int32)] = []
     /// A session of its own, out of reach of the terminal's signals.
     public var ownSession = false
+    /// A terminal's path: the child's three streams, and its own session's controlling terminal.
+    public var terminal: String?
 
     public init(
         program: String, arguments: [String], environment: [String]? = nil, directory: String? = nil,
@@ -37,6 +39,11 @@ public struct ChildProcess {
             posix_spawnattr_destroy(&attributes)
         }
         for (parent, child) in descriptors { posix_spawn_file_actions_adddup2(&actions, parent, child) }
+        if let terminal {
+            // A session's first process gets the terminal that it opens first (open(2), O_NOCTTY).
+            posix_spawn_file_actions_addopen(&actions, 0, terminal, O_RDWR, 0)
+            for stream in Int32(1)...2 { posix_spawn_file_actions_adddup2(&actions, 0, stream) }
+        }
         // What outlives us keeps nothing of ours open, inherited descriptors included.
         if ownSession { linux_spawn_close_from(&actions, (descriptors.map(\.child).max() ?? 2) + 1) }
         if let directory { linux_spawn_chdir(&actions, directory) }

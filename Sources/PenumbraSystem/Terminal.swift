@@ -2,15 +2,22 @@
 import CLinux
 import Glibc
 
-/// A terminal in raw mode: every key reaches us, also those that would signal. Output is processed
-/// as before, so that lines of whatever origin begin at the left.
+/// A terminal in raw mode: every key reaches us, also those that would signal.
 public final class RawTerminal {
+    /// What is raw.
+    public enum Scope: Sendable {
+        /// Output is processed as before, so that lines of whatever origin begin at the left.
+        case input
+        /// What we write has been processed at another terminal.
+        case everything
+    }
+
     /// Our own: the caller may close his before the terminal is given back.
     private let terminal: Descriptor
     private let saved: termios
 
     /// nil if `descriptor` is no terminal, or one whose foreground belongs to others.
-    public init?(_ descriptor: Int32) {
+    public init?(_ descriptor: Int32, _ scope: Scope = .input) {
         var settings = termios()
         guard tcgetattr(descriptor, &settings) == 0, !Self.isOthers(descriptor) else { return nil }
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
@@ -18,7 +25,7 @@ public final class RawTerminal {
         terminal = Descriptor(adopting: copy)
         saved = settings
         cfmakeraw(&settings)
-        settings.c_oflag = saved.c_oflag
+        if scope == .input { settings.c_oflag = saved.c_oflag }
         guard tcsetattr(copy, TCSADRAIN, &settings) == 0 else { return nil }
     }
 

@@ -4,12 +4,17 @@ import PenumbraMachine
 
 struct MachineShellCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "shell", abstract: "A shell in a machine, line by line.")
+        commandName: "shell", abstract: "A shell in a machine.")
 
     @OptionGroup var name: MachineName
 
     func run() throws {
         let shell = Command(["/bin/sh", "-i"], environment: ["PS1=\(name.name):\\w# "], directory: "/root")
-        throw ExitCode(try RemoteProgram.run(shell, on: name.machine().connect()).exitCode)
+        let connection = try name.machine().connect()
+        let end =
+            Terminals.areOurs
+            ? try RemoteProgram.run(shell, inTerminalOn: connection)
+            : try RemoteProgram.run(shell, on: connection)
+        throw ExitCode(end.exitCode)
     }
 }

@@ -10,6 +10,24 @@ enum RemoteProgram {
         try SignalDescriptor.open([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
     }
 
+    /// Runs it to its end with a terminal of its own in the machine, which this process's own terminal
+    /// shows as it is.
+    static func run(_ command: Command, inTerminalOn connection: Connection) throws -> Termination {
+        var command = command
+        command.terminal = TerminalSize(of: STDIN_FILENO) ?? TerminalSize(rows: 24, columns: 80)
+        command.environment.append("TERM=\(environmentVariable("TERM") ?? "linux")")
+        let signals = try takeSignals()
+        let resized = try SignalDescriptor.open([SIGWINCH])
+        let terminal = RawTerminal(STDIN_FILENO, .everything)
+        return try withExtendedLifetime(terminal) {
+            var streams = Connection.Streams(input: Descriptor(adopting: STDIN_FILENO), signals: signals) {
+                try Output.standard.write($1)
+            }
+            streams.resized = resized
+            return try connection.run(command, streams: streams)
+        }
+    }
+
     /// Runs it to its end.
     static func run(
         _ command: Command, on connection: Connection, signals: Descriptor? = nil, readsInput: Bool = true,

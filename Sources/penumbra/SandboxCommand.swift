@@ -64,7 +64,7 @@ struct SandboxCommand: ParsableCommand {
     }
 
     private func runHere() throws -> Int32 {
-        let terminal = size.flatMap { TerminalSize($0) } ?? Self.terminal
+        let terminal = size.flatMap { TerminalSize($0) } ?? Terminals.size
         let kernel = try kernelFile()
         let root =
             try root.map { try Files.read($0) }
@@ -76,7 +76,7 @@ struct SandboxCommand: ParsableCommand {
     }
 
     private func run(on connection: Connection) throws -> Int32 {
-        let terminal = Self.terminal
+        let terminal = Terminals.size
         let kernel = try kernelFile()
         let root = try guestRoot(hasTerminal: terminal != nil).build(Installation())
         var options = options
@@ -101,13 +101,6 @@ struct SandboxCommand: ParsableCommand {
                 Command(["penumbra", "resize", "--here", name, size.text]),
                 streams: Connection.Streams { _, _ in })
         } catch { Output.note("the guest does not know the terminal's new size: \(error)") }
-    }
-
-    /// What this process's streams are, if both are one: the command gets it. Some have no size.
-    private static var terminal: TerminalSize? {
-        guard isatty(STDIN_FILENO) != 0, isatty(STDOUT_FILENO) != 0, !RawTerminal.isOthers(STDIN_FILENO)
-        else { return nil }
-        return TerminalSize(of: STDIN_FILENO) ?? TerminalSize(rows: 24, columns: 80)
     }
 
     /// A path is taken as it is: the penumbra in the machine gets one that leads to no name.

@@ -13,6 +13,8 @@ import PenumbraSystem
         .output(Array("out".utf8)), .errorOutput([255]), .terminated(.exited(255)),
         .terminated(.killed(signal: 9)), .put(path: "/a b", mode: 0o755), .get(path: "/"), .data([0]),
         .dataEnd(mode: 0o600), .done, .failure("no such file"), .powerOff,
+        .run(Command(["sh"], terminal: TerminalSize(rows: 24, columns: 80))),
+        .resize(TerminalSize(rows: 1, columns: 500)),
     ]
 
     @Test(arguments: all) func whatIsSentIsReceived(_ message: Message) throws {
@@ -37,7 +39,7 @@ import PenumbraSystem
     }
 
     @Test func unknownTypesAreRefused() {
-        for type in [UInt8(0), 19, 255] {
+        for type in [UInt8(0), 20, 255] {
             #expect(throws: ProtocolError.unknownType(type)) { try Message(Frame(type: type, payload: [])) }
         }
     }

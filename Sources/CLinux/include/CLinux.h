@@ -26,6 +26,9 @@ int linux_memfd_sealed(const char *name, uint64_t size);            /* memfd_cre
 int linux_ioctl(int descriptor, unsigned long request, void *argument); /* ioctl(2) */
 int linux_accept(int socket);                                       /* accept4(2), never waits */
 pid_t linux_peer_process(int socket);                               /* getsockopt(2), SO_PEERCRED; -1: none */
+/* posix_openpt(3) and what belongs to it: the master's descriptor, and the slave's path. */
+int linux_open_terminal(char *path, size_t size);
+int linux_set_window_size(int terminal, uint16_t rows, uint16_t columns); /* ioctl_tty(2), TIOCSWINSZ */
 int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns); /* ioctl_tty(2), TIOCGWINSZ */
 /* preadv2(2), with RWF_NOWAIT if `no_wait`: EAGAIN, or less than all, where it would have to wait. */
 ssize_t linux_preadv(int descriptor, const struct iovec *pieces, int count, uint64_t offset, int no_wait);
