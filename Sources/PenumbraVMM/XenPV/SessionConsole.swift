@@ -3,26 +3,18 @@ import CPenumbra
 import Glibc
 import PenumbraSystem
 
-/// The back end of a guest's second console, hvc1, which carries the lines of a GuestSession. The
-/// guest grants the ring's page and names the port (Linux' drivers/tty/hvc/hvc_xen.c,
-/// xencons_connect_backend).
+/// The back end of a guest's second console, hvc1, which carries the lines of a GuestSession.
 final class SessionConsole: XenBackend, GuestDevice {
     /// A guest that writes without end is not listened to.
     private static let lineLimit = 128
 
-    private struct Link {
-        let channel: EventChannel
-        let page: GrantMapping
-        let ring: ConsoleRing
-    }
-
-    let nodes = XenDeviceNodes(kind: "console", number: 1)
+    let nodes = ConsoleLink.nodes
     private let session: GuestSession
     private let grants: GrantTable
     private let open: (_ port: UInt32) throws -> EventChannel
     /// Signals that the terminal's size changed; nil: it never does.
     private let resized: Descriptor?
-    private var link: Link?
+    private var link: ConsoleLink?
     /// The guest has not been told the size, or not the present one.
     private var owesSize = false
     private var line: [UInt8] = []
@@ -39,12 +31,7 @@ final class SessionConsole: XenBackend, GuestDevice {
 
     var isConnected: Bool { link != nil }
 
-    func connect(_ store: XenStore) throws {
-        let page = try grants.map(try nodes.required("ring-ref", in: store), for: .readAndWrite)
-        link = Link(
-            channel: try open(try nodes.required("port", in: store)), page: page,
-            ring: ConsoleRing(memory: page.ram, frame: page.frame))
-    }
+    func connect(_ store: XenStore) throws { link = try ConsoleLink(store, grants, open: open) }
 
     func disconnect() { link = nil }
 

@@ -100,16 +100,20 @@ public final class XenGuest: Sendable {
     }
 
     /// Runs until the guest ends, `timeout` seconds pass, `signals` (see SignalDescriptor) has one,
-    /// the user leaves or another process ends it by its name. `report` takes lines about devices that
-    /// failed, from any thread.
+    /// the user leaves or another process ends it by its name. The second console carries the lines of
+    /// `session` or the messages of `agent`, if the guest has either. `report` takes lines about devices
+    /// that failed, from any thread.
     public func run(
         timeout: Double? = nil, signals: Descriptor? = nil, console: ConsoleEnd, session: GuestSession? = nil,
-        presence: Presence? = nil, report: @escaping @Sendable (String) -> Void = { _ in }
+        agent: AgentLink? = nil, presence: Presence? = nil,
+        report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws -> GuestOutcome {
         let grants = GrantTable(special: special.memory, ram: image.memory)
         let sessionConsole = try session.map { try self.console(of: $0, grants) }
         let disks = try disks.map { try BlockBackend($0, grants: grants, report: report, open: openChannel) }
-        let backends: [any XenBackend] = disks + (sessionConsole.map { [$0] } ?? [])
+        let agentConsole = agent.map { AgentConsole($0, grants: grants, open: openChannel) }
+        let consoles: [(any XenBackend)?] = [sessionConsole, agentConsole]
+        let backends: [any XenBackend] = disks + consoles.compactMap { $0 }
         defer { for backend in backends { backend.disconnect() } }
         let store = XenStoreDevice(
             try EventChannel(run.machine, port: UInt32(XENPV_PORT_XENSTORE)),
@@ -119,7 +123,7 @@ public final class XenGuest: Sendable {
             try EventChannel(run.machine, port: UInt32(XENPV_PORT_CONSOLE)),
             ConsoleRing(memory: image.memory, frame: image.layout.console), console)
         let control = try presence.map { try self.control($0, store, sessionConsole) }
-        let devices: [(any GuestDevice)?] = [store, terminal, sessionConsole, control]
+        let devices: [(any GuestDevice)?] = [store, terminal, sessionConsole, agentConsole, control]
         return try run.run(timeout: timeout, signals: signals, devices: devices.compactMap { $0 }) {
             [say = console.early ?? console.output.append] (cpu, number, _, _) throws(VMMError) -> UInt64 in
             guard number == UInt64(XENPV_REQUEST_CONSOLE) else { return GuestRun.unknownRequest }
