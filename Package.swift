@@ -39,6 +39,14 @@ let package = Package(
         .testTarget(
             name: "PenumbraProtocolTests", dependencies: ["PenumbraProtocol", "PenumbraSystem"],
             swiftSettings: strict),
+        // Kernels made ready for containers.
+        .target(
+            name: "PenumbraKernels", dependencies: ["PenumbraMachine", "PenumbraSystem", "PenumbraVMM"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraKernelsTests",
+            dependencies: ["PenumbraKernels", "PenumbraMachine", "PenumbraSystem", "PenumbraVMM"],
+            swiftSettings: strict),
         // A container's first process; what ships is built by Sources/penumbra-init/build.mk.
         .target(name: "CInit"),
         .executableTarget(

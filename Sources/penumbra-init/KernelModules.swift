@@ -8,7 +8,7 @@ import PenumbraSystem
 /// loaded when something needs them: each costs time at a container's start.
 ///
 /// /modules/list has a line for each: its name, and the names of those that it needs, in their order.
-/// What is not there is part of the kernel, or nothing this kernel knows.
+/// What is not there is part of the kernel, or nothing this kernel knows. A "-" is a "_" in names.
 struct KernelModules {
     private static let directory = "/modules"
 
@@ -24,6 +24,7 @@ struct KernelModules {
 
     /// Loads a module and what it needs.
     mutating func load(_ name: String) throws(AgentFailure) {
+        let name = String(name.map { $0 == "-" ? "_" : $0 })
         // Before those it needs: a list in a circle comes to an end.
         guard let needed = needs[name], loaded.insert(name).inserted else { return }
         for other in needed { try load(other) }

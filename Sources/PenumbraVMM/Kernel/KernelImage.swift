@@ -38,7 +38,8 @@ public struct KernelImage: Sendable {
         do { return try ElfImage(bytes, limit: memoryLimit) } catch { throw .elf(error) }
     }
 
-    private static func elfFile(in file: [UInt8]) throws(Problem) -> [UInt8] {
+    /// The ELF program that a kernel file is or holds.
+    public static func elfFile(in file: [UInt8]) throws(Problem) -> [UInt8] {
         if ElfImage.isElf(file) { return file }
         guard BzImage.isBzImage(file) else { throw .unknownFormat }
         let payload: ArraySlice<UInt8>

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import PenumbraKernels
+import PenumbraMachine
+import PenumbraSystem
+import Testing
+
+@testable import PenumbraVMM
+
+/// Bundles of the kernels that the build has fetched, or of a made-up one.
+@Suite struct KernelBundleTests {
+    private let directory: String
+
+    init() throws {
+        var template = Array("/tmp/penumbra-kernels.XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw SystemError(call: "mkdtemp", subject: "/tmp", code: errno)
+        }
+        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private func write(_ text: String, _ path: String) throws {
+        let path = "\(directory)/\(path)"
+        try Files.makeDirectories(String(path[..<path.lastIndex(of: "/")!]))
+        try Files.write(Array(text.utf8), to: path)
+    }
+
+    /// As the first bytes of an ELF file are (ELF-64, little-endian).
+    private static let elf = "\u{7f}ELF\u{2}\u{1}\u{1}"
+
+    /// A kernel whose ext4 needs jbd2, and built-in parts; and an installation with an agent.
+    private func makeTree(ext4: String = "\0depends=jbd2\0name=ext4\0") throws -> Installation {
+        try write(Self.elf, "boot/vmlinuz-1.2.3")
+        try write("kernel/fs/ext4/ext4.ko\nkernel/fs/jbd2/jbd2.ko\n", "lib/modules/1.2.3/modules.order")
+        try write("kernel/crypto/crc32c_generic.ko\n", "lib/modules/1.2.3/modules.builtin")
+        try write(Self.elf + ext4, "lib/modules/1.2.3/kernel/fs/ext4/ext4.ko")
+        try write(Self.elf + "\0depends=\0", "lib/modules/1.2.3/kernel/fs/jbd2/jbd2.ko")
+        try write("", "share/penumbra/machine/init")
+        try write("agent", "share/penumbra/penumbra-init")
+        return Installation(program: "\(directory)/bin/penumbra", workingDirectory: nil)
+    }
+
+    private func clean() throws { try Files.removeTree(directory) }
+
+    @Test func aBundleHasTheKernelTheAgentAndTheModulesInTheirOrder() throws {
+        let installation = try makeTree()
+        let bundle = try KernelBundle(
+            GuestKernel("\(directory)/boot/vmlinuz-1.2.3", installation: installation),
+            in: "\(directory)/kernels", installation: installation)
+        #expect(bundle.release == "1.2.3" && bundle.name.hasPrefix("1.2.3-"))
+        #expect(try Files.read(bundle.kernel) == Array(Self.elf.utf8))
+        let text = String(decoding: try Files.read(bundle.initramfs), as: UTF8.self)
+        #expect(text.contains("jbd2\next4 jbd2\n"))
+        for name in ["init\0", "modules/ext4.ko\0", "modules/jbd2.ko\0", "agent"] {
+            #expect(text.contains(name))
+        }
+        #expect(KernelBundle(existing: bundle.directory) == bundle)
+        try clean()
+    }
+
+    @Test func aBundleIsMadeOnceForTheSameParts() throws {
+        let installation = try makeTree()
+        func bundle() throws -> (KernelBundle, UInt64) {
+            let bundle = try KernelBundle(
+                GuestKernel(directory, installation: installation), in: "\(directory)/kernels",
+                installation: installation)
+            var information = stat()
+            stat(bundle.kernel, &information)
+            return (bundle, UInt64(information.st_ino))
+        }
+        let (first, inode) = try bundle()
+        #expect(try bundle() == (first, inode))
+        try write("another agent", "share/penumbra/penumbra-init")
+        #expect(try bundle().0 != first)
+        #expect(Files.list("\(directory)/kernels").count == 2)
+        try clean()
+    }
+
+    @Test func whatIsMissingIsNamed() throws {
+        let installation = try makeTree(ext4: "\0depends=jbd2,nosuch\0")
+        #expect(throws: KernelBundleError.missingModule("nosuch", neededBy: "ext4")) {
+            try KernelBundle(
+                GuestKernel(directory, installation: installation), in: "\(directory)/kernels",
+                installation: installation)
+        }
+        #expect(Files.list("\(directory)/kernels").isEmpty)
+        #expect(throws: KernelBundleError.noImage("/boot/vmlinuz-nosuch")) {
+            try GuestKernel("nosuch", installation: installation)
+        }
+        try write("", "x/vmlinuz-9")
+        #expect(throws: KernelBundleError.noModules("\(directory)/lib/modules/9")) {
+            try GuestKernel("\(directory)/x/vmlinuz-9", installation: installation)
+        }
+        try clean()
+    }
+
+    @Test(arguments: ["6.1", "6.1-cloud", "6.12"]) func theFetchedKernelsMakeBundles(_ kind: String) throws {
+        let installation = Installation()
+        guard installation.find(".build-cache/kernels/\(kind)") != nil else { return try clean() }
+        let kernel = try GuestKernel(kind, installation: installation)
+        let bundle = try KernelBundle(kernel, in: directory, installation: installation)
+        #expect(ElfImage.isElf(try Files.read(bundle.kernel)))
+        let text = String(decoding: try Files.read(bundle.initramfs), as: UTF8.self)
+        for module in ["xen_blkfront", "squashfs", "overlay", "xen_netfront"] {
+            #expect(text.contains("modules/\(module).ko"))
+        }
+        #expect(text.contains("modules/9pnet_xen.ko") == (kind != "6.1-cloud"))
+        print("\(kind): vmlinux", try Files.read(bundle.kernel).count, "initramfs", text.utf8.count)
+        try clean()
+    }
+}
