@@ -79,9 +79,11 @@ public final class Descriptor: Sendable {
         return ready.revents != 0
     }
 
-    /// Waits until one of these has something to read, or ends.
-    public static func waitReadable(any descriptors: [Descriptor]) {
-        var list = descriptors.map { pollfd(fd: $0.number, events: Int16(POLLIN), revents: 0) }
+    /// Waits until one of these has something to read, or one of those takes bytes, or one ends.
+    public static func wait(readable: [Descriptor], writable: [Descriptor] = []) {
+        var list =
+            readable.map { pollfd(fd: $0.number, events: Int16(POLLIN), revents: 0) }
+            + writable.map { pollfd(fd: $0.number, events: Int16(POLLOUT), revents: 0) }
         while poll(&list, nfds_t(list.count), -1) < 0 && errno == EINTR {}
     }
 

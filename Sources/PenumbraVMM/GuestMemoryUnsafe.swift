@@ -115,10 +115,7 @@ public final class GuestMemory: @unchecked Sendable {
     private func transfer(
         _ pieces: [Piece], _ name: String, at position: UInt64, _ call: ([iovec], UInt64) -> Int
     ) throws {
-        // Checked, and inside the mapping for as long as the object lives.
-        var vectors = try pieces[...].map { piece throws(VMMError) in
-            iovec(iov_base: try pointer(piece.address, piece.count), iov_len: piece.count)
-        }
+        var vectors = try pointers(to: pieces).map { iovec(iov_base: $0.baseAddress, iov_len: $0.count) }
         var position = position
         while !vectors.isEmpty {
             let count = try retrying(name, "byte \(position)") { call(vectors, position) }
@@ -145,33 +142,63 @@ public final class GuestMemory: @unchecked Sendable {
 
     /// A copy of the pieces as 32-bit numbers: as many as have room there.
     func words(in pieces: [Piece]) throws(VMMError) -> [UInt32] {
-        let size = pieces.reduce(0) { $0 + $1.count }
+        let size = Self.size(of: pieces)
         precondition(size % 4 == 0)
         var words = [UInt32](repeating: 0, count: size / 4)
-        var offset = 0
-        for piece in pieces {
-            let source = try pointer(piece.address, piece.count)
-            words.withUnsafeMutableBytes { target in
-                // Within the array, which is as long as all pieces together.
-                (target.baseAddress! + offset).copyMemory(from: source, byteCount: piece.count)
-            }
-            offset += piece.count
-        }
+        let sources = try pointers(to: pieces)
+        words.withUnsafeMutableBytes { Self.gather(sources, into: $0) }
         return words
     }
 
     /// Writes 32-bit numbers to the pieces, which have room for just so many.
     func write(_ words: [UInt32], to pieces: [Piece]) throws(VMMError) {
-        precondition(pieces.reduce(0) { $0 + $1.count } == words.count * 4)
-        var offset = 0
-        for piece in pieces {
-            let target = try pointer(piece.address, piece.count)
-            words.withUnsafeBytes { source in
-                // Within the array: see the precondition.
-                target.copyMemory(from: source.baseAddress! + offset, byteCount: piece.count)
-            }
-            offset += piece.count
+        let targets = try pointers(to: pieces)
+        words.withUnsafeBytes { Self.scatter($0, to: targets) }
+    }
+
+    /// Appends a copy of the pieces.
+    func append(_ pieces: [Piece], to bytes: inout [UInt8]) throws(VMMError) {
+        for buffer in try pointers(to: pieces) { bytes += UnsafeRawBufferPointer(buffer) }
+    }
+
+    /// Writes bytes to the pieces, which have room for just so many.
+    func write(_ bytes: ArraySlice<UInt8>, to pieces: [Piece]) throws(VMMError) {
+        let targets = try pointers(to: pieces)
+        bytes.withUnsafeBytes { Self.scatter($0, to: targets) }
+    }
+
+    private static func size(of pieces: [Piece]) -> Int { pieces.reduce(0) { $0 + $1.count } }
+
+    /// Each checked, and inside the mapping for as long as the object lives.
+    private func pointers(to pieces: [Piece]) throws(VMMError) -> [UnsafeMutableRawBufferPointer] {
+        try pieces[...].map { piece throws(VMMError) in
+            UnsafeMutableRawBufferPointer(start: try pointer(piece.address, piece.count), count: piece.count)
         }
+    }
+
+    private static func gather(
+        _ sources: [UnsafeMutableRawBufferPointer], into target: UnsafeMutableRawBufferPointer
+    ) {
+        var offset = 0
+        for source in sources {
+            // Traps if the target is too short.
+            UnsafeMutableRawBufferPointer(rebasing: target[offset..<(offset + source.count)])
+                .copyMemory(from: UnsafeRawBufferPointer(source))
+            offset += source.count
+        }
+    }
+
+    private static func scatter(
+        _ source: UnsafeRawBufferPointer, to targets: [UnsafeMutableRawBufferPointer]
+    ) {
+        var offset = 0
+        for target in targets {
+            // Traps if the source is too short.
+            target.copyMemory(
+                from: UnsafeRawBufferPointer(rebasing: source[offset..<(offset + target.count)]))
+            offset += target.count
+        }
+        precondition(offset == source.count)
     }
 
     // MARK: What both sides write at the same time

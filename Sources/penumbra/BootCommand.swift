@@ -34,13 +34,38 @@ struct BootCommand: ParsableCommand {
             """, completion: .file())
     var disk: [DiskOption] = []
 
+    @Option(
+        help: """
+            none, or user: the host's network, without privileges, through passt. The guest is \
+            \(Self.dotted(UserNetwork.address))/\(UserNetwork.prefixLength), its gateway \
+            \(Self.dotted(UserNetwork.gateway)), its name server \(Self.dotted(UserNetwork.nameServer)).
+            """)
+    var network = NetworkKind.none
+
+    @Option(
+        help:
+            "[ADDRESS:]HOST:GUEST[/udp], a port of the host and one of the guest's to which it leads; repeat for more."
+    )
+    var publish: [PublishedPort] = []
+
     @OptionGroup var options: LinuxGuestOptions
+
+    enum NetworkKind: String, ExpressibleByArgument, CaseIterable {
+        case none, user
+    }
+
+    private static func dotted(_ address: [UInt8]) -> String {
+        address.map(String.init).joined(separator: ".")
+    }
 
     /// In the order that they were given.
     private var disks: [Disk] { disk.enumerated().map { index, option in option.disk(index) } }
 
     func validate() throws {
         guard disk.count <= Disk.limit else { throw ValidationError("--disk: at most \(Disk.limit) of them") }
+        guard network == .user || publish.isEmpty else {
+            throw ValidationError("--publish needs --network user")
+        }
     }
 
     func run() throws {
@@ -52,11 +77,18 @@ struct BootCommand: ParsableCommand {
             return switch place {
             case .thisHost:
                 try LocalGuest(
-                    kernel: kernel, initrd: initrd, commandLine: cmdline, options: options, disks: disks
+                    kernel: kernel, initrd: initrd, commandLine: cmdline, options: options, disks: disks,
+                    network: network == .user ? try UserNetwork.start(publishing: publish) : nil
                 ).run()
             case .machine(let connection): try run(initrd, on: connection)
             }
         }
+    }
+
+    /// The devices once more, for the penumbra in the machine.
+    private var deviceWords: [String] {
+        disk.map { "--disk=\($0.text)" } + ["--network=\(network.rawValue)"]
+            + publish.map { "--publish=\($0)" }
     }
 
     private func run(_ initrd: [UInt8]?, on connection: Connection) throws -> Int32 {
@@ -66,7 +98,7 @@ struct BootCommand: ParsableCommand {
         let commandLine = cmdline.isEmpty ? ["--cmdline", ""] : ["--cmdline=\(cmdline)"]
         return try RemoteGuest(
             connection: connection, verb: "boot",
-            options: options.words(kernel: kernel) + commandLine + disk.map { "--disk=\($0.text)" },
+            options: options.words(kernel: kernel) + commandLine + deviceWords,
             input: .raw
         ).run(files)
     }
@@ -89,4 +121,8 @@ struct DiskOption: ExpressibleByArgument {
             path: String(text.dropLast(isReadOnly ? Self.readOnly.count : 0)), isReadOnly: isReadOnly,
             index: index)
     }
+}
+
+extension PublishedPort: ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
 }

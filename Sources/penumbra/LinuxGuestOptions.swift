@@ -64,6 +64,7 @@ struct LocalGuest {
     let commandLine: String
     let options: LinuxGuestOptions
     var disks: [Disk] = []
+    var network: NetworkSettings?
     var session: GuestSession?
     /// The session's input ends with this process's.
     var inputEnds = false
@@ -119,7 +120,9 @@ struct LocalGuest {
         settings.commandLine = commandLine
         settings.debug = options.debug
         return try XenGuest(
-            kernel: try Files.read(kernel), initrd: initrd, name: name, settings, disks: disks, on: device)
+            kernel: try Files.read(kernel), initrd: initrd, name: name, settings, disks: disks,
+            network: network,
+            on: device)
     }
 }
 

@@ -12,6 +12,19 @@ struct InitialDisk {
     static let programs = Result { try InitialDisk().finished() }
     static let stress = Result { try InitialDisk().adding("/usr/bin/stress-ng").finished() }
 
+    /// With what a kernel's disks need: their driver, ext4 and its tools.
+    static func disks(_ kernel: String) throws -> URL {
+        try InitialDisk().adding("/sbin/mkfs.ext4").adding("/sbin/fsck.ext4").addingModules(
+            ["crc16", "mbcache", "crc32c_generic", "jbd2", "ext4", "xen-blkfront"], of: kernel
+        ).finished()
+    }
+
+    /// The static executable of one program, to run in the machine.
+    static func program(_ name: String) throws -> URL {
+        let disk = try InitialDisk()
+        return disk.root.appending(path: "bin/\(name)")
+    }
+
     private static let sources = Tree.root.appending(path: "Tests/PenumbraLinuxTests/Programs")
     private let work = FileManager.default.temporaryDirectory.appending(path: "penumbra-\(UUID().uuidString)")
     private var root: URL { work.appending(path: "root") }
@@ -19,7 +32,7 @@ struct InitialDisk {
     private init() throws {
         try FileManager.default.createDirectory(
             at: root.appending(path: "bin"), withIntermediateDirectories: true)
-        for program in ["memory", "forks", "vector", "tasks"] {
+        for program in ["memory", "forks", "vector", "tasks", "disk"] {
             try compile(program, to: "bin/\(program)", ["-pthread"])
         }
         try compile("nothing", to: "nothing", ["-nostdlib"])
@@ -38,6 +51,22 @@ struct InitialDisk {
             install \(program) bin
             ldd \(program) | grep -o '/[^ ]*' | while read -r library; do install -D $library .$library; done
             """)
+        return self
+    }
+
+    /// Modules of a kernel package's, in the order to load them; those that the kernel has built in are
+    /// not there.
+    private func addingModules(_ names: [String], of kernel: String) throws -> InitialDisk {
+        let folder = Tree.root.appending(path: ".build-cache/kernels/\(kernel)/lib/modules").path
+        try shell("mkdir modules")
+        for (index, name) in names.enumerated() {
+            try shell(
+                """
+                find '\(folder)/' -name '\(name).ko*' | while read -r module; do
+                    case $module in *.xz) xz -dc $module ;; *) cat $module ;; esac >modules/\(index)-\(name).ko
+                done
+                """)
+        }
         return self
     }
 

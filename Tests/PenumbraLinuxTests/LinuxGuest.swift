@@ -12,6 +12,10 @@ struct LinuxGuest {
         case stress([String], seconds: Int)
         /// A process of each stressor, all together.
         case soak([String], seconds: Int)
+        /// Random steps on xvda, and files on xvdb; or a look at what that left there.
+        case disks(seed: Int, steps: Int, isSecond: Bool)
+        /// Durable writes to xvda, without end.
+        case append
         /// What Programs/init calls so.
         case other(String)
     }
@@ -62,6 +66,9 @@ struct LinuxGuest {
             "job=stress stressors=\(stressors.joined(separator: ",")) seconds=\(seconds)"
         case .soak(let stressors, let seconds):
             "job=soak stressors=\(stressors.joined(separator: ",")) seconds=\(seconds)"
+        case .disks(let seed, let steps, let isSecond):
+            "job=\(isSecond ? "disks-again" : "disks") disk_seed=\(seed) steps=\(steps)"
+        case .append: "job=append"
         case .other(let name): "job=\(name)"
         }
     }
@@ -69,6 +76,7 @@ struct LinuxGuest {
     private var initialDisk: Result<URL, any Error> {
         switch job {
         case .stress, .soak: InitialDisk.stress
+        case .disks, .append: Result { try InitialDisk.disks(kernel) }
         case .programs, .other: InitialDisk.programs
         }
     }
@@ -79,7 +87,8 @@ struct LinuxGuest {
         case .programs(let steps, let forks, let seconds): 200 + steps / 8 + forks / 8 + 10 * seconds
         case .stress(let stressors, let seconds): 200 + 3 * stressors.count * seconds
         case .soak(_, let seconds): 200 + 3 * seconds
-        case .other: 200
+        case .disks(_, let steps, _): 300 + steps / 8
+        case .append, .other: 200
         }
     }
 
@@ -89,7 +98,9 @@ struct LinuxGuest {
         case .programs: ["memory: 0", "forks: 0", "vector: 0", "tasks: 0", "end"]
         case .stress(let stressors, _): stressors.map { "stress \($0): 0" } + ["end"]
         case .soak(let stressors, _): ["stress \(stressors.joined(separator: " ")): 0", "end"]
-        case .other: []
+        case .disks(_, _, false): ["disk: 0", "mkfs.ext4: 0", "files: 0", "end"]
+        case .disks(_, _, true): ["disk: 0", "files: 0", "fsck.ext4: 0", "read-only: refused", "end"]
+        case .append, .other: []
         }
     }
 

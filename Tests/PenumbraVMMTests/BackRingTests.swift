@@ -61,10 +61,10 @@ import Testing
     }
 
     @Test mutating func aRequestAtTheLastMomentIsSeen() throws {
-        #expect(try !back.awaitRequest())
+        #expect(try !back.awaitRequests())
         let wantsEvent = try front.put(request(1))
         #expect(wantsEvent)
-        #expect(try back.awaitRequest())
+        #expect(try back.awaitRequests())
     }
 
     /// More requests than there are slots, fewer than were taken, both also across the wrap.

@@ -104,8 +104,8 @@ final class BlockQueue: Sendable {
             }
             if isStopping { return nil }
             if let request { return BlockRequest(request) }
-            if try !state.withLock({ try $0.ring.awaitRequest() }) {
-                Descriptor.waitReadable(any: [channel.event, stopping])
+            if try !state.withLock({ try $0.ring.awaitRequests() }) {
+                Descriptor.wait(readable: [channel.event, stopping])
                 channel.event.takeEvent()
             }
         }

@@ -52,21 +52,26 @@ struct BackRing {
 
     /// A copy of the next request; nil: there is none.
     mutating func take() throws -> [UInt32]? {
-        let produced = try page.loadShared(at: Field.requests)
-        guard produced &- answered <= slots, produced &- answered >= unanswered else {
-            throw TooManyRequests(produced: produced, answered: answered, slots: slots)
-        }
-        guard produced != consumed else { return nil }
+        guard try available() > 0 else { return nil }
         defer { consumed &+= 1 }
         return try page.words(slotSize, at: offset(of: consumed))
     }
 
-    /// Asks for an event at the next request; says whether one is there already.
-    func awaitRequest() throws -> Bool {
-        try page.storeShared(consumed &+ 1, at: Field.requestEvent)
+    /// How many requests are there to be taken.
+    func available() throws -> UInt32 {
+        let produced = try page.loadShared(at: Field.requests)
+        guard produced &- answered <= slots, produced &- answered >= unanswered else {
+            throw TooManyRequests(produced: produced, answered: answered, slots: slots)
+        }
+        return produced &- consumed
+    }
+
+    /// Asks for an event when there will be `count` requests; says whether they are there already.
+    func awaitRequests(_ count: UInt32 = 1) throws -> Bool {
+        try page.storeShared(consumed &+ count, at: Field.requestEvent)
         // After the store, in the order that both sides see: else the guest's last look at the number
         // and ours at the requests could both come too early.
-        return try page.loadShared(at: Field.requests) != consumed
+        return try available() >= count
     }
 
     /// Answers one of the requests that were taken; the guest sees it after `publish`.

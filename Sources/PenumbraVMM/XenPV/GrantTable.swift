@@ -180,6 +180,17 @@ final class GrantMapping: Sendable {
         try ram.write(words, to: pieces([offset..<(offset + words.count * 4)]))
     }
 
+    /// Appends a copy of these bytes.
+    func append(_ ranges: [Range<Int>], to bytes: inout [UInt8]) throws {
+        try ram.append(pieces(ranges), to: &bytes)
+    }
+
+    /// Writes bytes from the mapping's start on.
+    func write(_ bytes: ArraySlice<UInt8>) throws {
+        precondition(access == .readAndWrite)
+        try ram.write(bytes, to: pieces([0..<bytes.count]))
+    }
+
     /// Fills these bytes from a file; false: that would have taken waiting.
     func fill(
         _ ranges: [Range<Int>], from file: Descriptor, at position: UInt64, mayWait: Bool

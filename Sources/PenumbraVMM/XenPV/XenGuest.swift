@@ -10,14 +10,16 @@ public final class XenGuest: Sendable {
     private let special: XenSpecialFrames
     private let domain: XenStoreDomain
     private let disks: [DiskFile]
+    private let network: NetworkSettings?
 
     /// Builds the VM; `kernel` and `initrd` are whole files. The disks' files are open and locked from
     /// here on until the guest is gone.
     public init(
         kernel: [UInt8], initrd: [UInt8]?, name: GuestName, _ options: GuestOptions, disks: [Disk] = [],
-        on device: Device
+        network: NetworkSettings? = nil, on device: Device
     ) throws(VMMError) {
         self.disks = try Self.open(disks)
+        self.network = network
         try HostMemory.check(options.memory)
         if let initrd { try Self.check(initrd: initrd, against: options.memory) }
         image = try Self.image(kernel: kernel, initrd: initrd, options)
@@ -111,9 +113,10 @@ public final class XenGuest: Sendable {
         let grants = GrantTable(special: special.memory, ram: image.memory)
         let sessionConsole = try session.map { try self.console(of: $0, grants) }
         let disks = try disks.map { try BlockBackend($0, grants: grants, report: report, open: openChannel) }
+        let interface = try network.map { try NetworkBackend($0, grants: grants, open: openChannel) }
         let agentConsole = agent.map { AgentConsole($0, grants: grants, open: openChannel) }
-        let consoles: [(any XenBackend)?] = [sessionConsole, agentConsole]
-        let backends: [any XenBackend] = disks + consoles.compactMap { $0 }
+        let others: [(any XenBackend)?] = [interface, sessionConsole, agentConsole]
+        let backends: [any XenBackend] = disks + others.compactMap { $0 }
         defer { for backend in backends { backend.disconnect() } }
         let store = XenStoreDevice(
             try EventChannel(run.machine, port: UInt32(XENPV_PORT_XENSTORE)),
