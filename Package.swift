@@ -70,15 +70,15 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PenumbraContainers",
-            dependencies: ["CLinux", "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM"],
+            dependencies: ["CLinux", "PenumbraKernels", "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM"],
             swiftSettings: strict),
         .testTarget(
             name: "PenumbraContainersTests", dependencies: ["PenumbraContainers"], swiftSettings: strict),
         .executableTarget(
             name: "penumbra",
             dependencies: [
-                "CPenumbra", "PenumbraContainers", "PenumbraImages", "PenumbraSystem", "PenumbraVMM",
-                "PenumbraMachine",
+                "CPenumbra", "PenumbraContainers", "PenumbraImages", "PenumbraKernels", "PenumbraProtocol",
+                "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

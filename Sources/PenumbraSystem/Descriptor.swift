@@ -43,6 +43,13 @@ public final class Descriptor: Sendable {
         throw SystemError(call: "read", subject: "descriptor \(number)", code: errno)
     }
 
+    /// All that is there to read up to the end.
+    public func readToEnd() throws(SystemError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        while let chunk = try read(atMost: 1 << 16), !chunk.isEmpty { bytes += chunk }
+        return bytes
+    }
+
     /// write(2): how many bytes went; nil where a nonblocking descriptor takes none.
     public func write(some bytes: ArraySlice<UInt8>) throws(SystemError) -> Int? {
         let written = bytes.withUnsafeBytes { buffer in

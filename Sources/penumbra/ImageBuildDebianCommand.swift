@@ -23,19 +23,32 @@ struct ImageBuildDebianCommand: ParsableCommand {
     @Flag(name: [.short, .long], help: "Print no progress.")
     var quiet = false
 
+    @OptionGroup var place: MachineOption
+
     @Argument(help: "The image's name.")
     var name: String
 
     func validate() throws { _ = try ImageReference(name) }
 
     func run() throws {
+        switch try ContainerPlace.choose(place) {
+        case .thisHost:
+            try Output.print("\(try build(in: Images.store(), Images.progress(isQuiet: quiet)).id)")
+        case .machine(let connection):
+            try MachinePreparation(connection, place).send(progress: Images.progress(isQuiet: quiet)) {
+                try Output.print("\(try build(in: $0, $1).id)")
+                return [try ImageReference(name).description]
+            }
+        }
+    }
+
+    private func build(in store: ImageStore, _ progress: @escaping (String) -> Void) throws -> Image {
         let recipe = DebianImage(
             suite: suite, packages: (include ?? "").split(separator: ",").map(String.init), mirror: mirror)
-        let image = try Images.interruptible {
-            try Images.store().build(
-                recipe, named: try ImageReference(name), progress: Images.progress(isQuiet: quiet),
+        return try Images.interruptible {
+            try store.build(
+                recipe, named: try ImageReference(name), progress: progress,
                 complaint: { bytes in if !quiet { try? Output.error.write(bytes) } })
         }
-        try Output.print("\(image.id)")
     }
 }

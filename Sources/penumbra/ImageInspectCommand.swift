@@ -10,13 +10,17 @@ struct ImageInspectCommand: ParsableCommand {
     @Option(help: "A template for each image, such as '{{.Config.User}}', in place of JSON.")
     var format: String?
 
+    @OptionGroup var place: MachineOption
+
     @Argument(
         help: "Names, ids, or beginnings of ids.", completion: .custom { _, _, _ in Images.names() })
     var images: [String]
 
     func validate() throws { if let format { _ = try OutputTemplate(format) } }
 
-    func run() throws {
+    func run() throws { try ContainerPlace.perform(at: place, here: inspect) }
+
+    private func inspect() throws {
         let store = try Images.store()
         let values = try images.map(store.inspect)
         if let format {

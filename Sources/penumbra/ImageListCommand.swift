@@ -13,9 +13,13 @@ struct ImageListCommand: ParsableCommand {
     @Flag(help: "Do not cut ids short.")
     var noTrunc = false
 
+    @OptionGroup var place: MachineOption
+
     @OptionGroup var format: ListFormatOption
 
-    func run() throws {
+    func run() throws { try ContainerPlace.perform(at: place, here: list) }
+
+    private func list() throws {
         let images = try Images.store().list()
         let rows = Self.rows(images, now: Timestamp.now, isWhole: noTrunc)
         if quiet {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import Glibc
 import PenumbraImages
+import PenumbraMachine
+import PenumbraSystem
 
 struct ImageLoadCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -19,6 +22,8 @@ struct ImageLoadCommand: ParsableCommand {
     @Flag(name: [.short, .long], help: "Print no progress.")
     var quiet = false
 
+    @OptionGroup var place: MachineOption
+
     @Argument(help: "The same as --input.", completion: .file())
     var path: String?
 
@@ -28,6 +33,30 @@ struct ImageLoadCommand: ParsableCommand {
     }
 
     func run() throws {
+        switch try ContainerPlace.choose(place) {
+        case .thisHost: try load()
+        case .machine(let connection): try load(in: connection)
+        }
+    }
+
+    /// An archive is read out here; a layout is made one.
+    private func load(in connection: Connection) throws {
+        let preparation = try MachinePreparation(connection, place)
+        let source = input ?? path ?? "-"
+        if Files.isDirectory(source) {
+            return try preparation.send(progress: Images.progress(isQuiet: quiet)) { store, progress in
+                let images = try store.load(
+                    from: source, named: try name.map { try ImageReference($0) }, progress: progress)
+                for image in images { try Output.print(Self.line(image)) }
+                return images.map(\.id.description)
+            }
+        }
+        let archive = source == "-" ? Descriptor(adopting: 0) : try Descriptor(path: source, flags: O_RDONLY)
+        let options = (name.map { ["--name=\($0)"] } ?? []) + (quiet ? ["--quiet"] : [])
+        try preparation.load(archive, options: options, output: Output.standard.write)
+    }
+
+    private func load() throws {
         let images = try Images.store().load(
             from: input ?? path ?? "-", named: try name.map { try ImageReference($0) },
             progress: Images.progress(isQuiet: quiet))

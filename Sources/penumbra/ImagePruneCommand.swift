@@ -12,7 +12,11 @@ struct ImagePruneCommand: ParsableCommand {
     @Flag(name: [.short, .long], help: "Do not ask; this verb never does.")
     var force = false
 
-    func run() throws {
+    @OptionGroup var place: MachineOption
+
+    func run() throws { try ContainerPlace.perform(at: place, here: prune) }
+
+    private func prune() throws {
         let (removal, freed) = try Images.store().prune(all: all, inUse: Images.users)
         if !removal.deleted.isEmpty { try Output.print(ImageRemoveCommand.lines(removal)) }
         try Output.print("Total reclaimed space: \(ByteCount.text(freed))")

@@ -18,22 +18,42 @@ struct ImagePullCommand: ParsableCommand {
     @Option(help: "Whether the registry's certificate is checked (true, false).")
     var tlsVerify: Bool?
 
+    @OptionGroup var place: MachineOption
+
     @Argument(help: "The image's name; without a registry, one of docker.io.")
     var name: String
 
     func validate() throws { if name != "-" { _ = try ImageReference(name) } }
 
     func run() throws {
+        switch try ContainerPlace.choose(place) {
+        case .thisHost: try pull()
+        case .machine(let connection) where name == "-":
+            let status = try ContainerPlace.forward(["pull", "-"], to: connection, readsInput: true)
+            if status != 0 { throw ExitCode(status) }
+        case .machine(let connection):
+            try MachinePreparation(connection, place).send(progress: Images.progress(isQuiet: quiet)) {
+                let image = try pull(into: $0, progress: $1)
+                try Output.print("\(image.id)")
+                return [try ImageReference(name).description]
+            }
+        }
+    }
+
+    private func pull() throws {
         let progress = Images.progress(isQuiet: quiet)
         let store = try Images.store()
         if name == "-" {
             for image in try store.load(from: name, progress: progress) { try Output.print("\(image.id)") }
             return
         }
-        let image = try Images.interruptible {
+        try Output.print("\(try pull(into: store, progress: progress).id)")
+    }
+
+    private func pull(into store: ImageStore, progress: @escaping (String) -> Void) throws -> Image {
+        try Images.interruptible {
             try store.pull(
                 try ImageReference(name), from: Registry(checksCertificates: tlsVerify), progress: progress)
         }
-        try Output.print("\(image.id)")
     }
 }

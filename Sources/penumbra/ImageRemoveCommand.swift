@@ -9,11 +9,15 @@ struct ImageRemoveCommand: ParsableCommand {
     @Flag(name: [.short, .long], help: "Remove an image that has several names, by its id.")
     var force = false
 
+    @OptionGroup var place: MachineOption
+
     @Argument(
         help: "Names, ids, or beginnings of ids.", completion: .custom { _, _, _ in Images.names() })
     var images: [String]
 
-    func run() throws {
+    func run() throws { try ContainerPlace.perform(at: place, here: remove) }
+
+    private func remove() throws {
         let store = try Images.store()
         var hasFailed = false
         for image in images {

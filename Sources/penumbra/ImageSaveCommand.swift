@@ -2,6 +2,7 @@
 import ArgumentParser
 import Glibc
 import PenumbraImages
+import PenumbraMachine
 import PenumbraSystem
 
 struct ImageSaveCommand: ParsableCommand {
@@ -11,19 +12,32 @@ struct ImageSaveCommand: ParsableCommand {
     @Option(name: [.short, .long], help: "The archive; without this, standard output.", completion: .file())
     var output: String?
 
+    @OptionGroup var place: MachineOption
+
     @Argument(
         help: "Names, ids, or beginnings of ids.", completion: .custom { _, _, _ in Images.names() })
     var images: [String]
 
     func run() throws {
-        let store = try Images.store()
+        let place = try ContainerPlace.choose(place)
         guard let output, output != "-" else {
             guard isatty(STDOUT_FILENO) == 0 else {
                 throw ValidationError("an archive is nothing for a terminal: name a file with --output")
             }
-            return try store.save(images, to: Output.standard)
+            return try save(place, to: Output.standard)
         }
-        try Self.write(output) { try store.save(images, to: $0) }
+        try Self.write(output) { try save(place, to: $0) }
+    }
+
+    private func save(_ place: ContainerPlace, to output: Descriptor) throws {
+        switch place {
+        case .thisHost: try Images.store().save(images, to: output)
+        case .machine(let connection):
+            let end = try connection.run(
+                Command(["penumbra", "image", "save"] + images),
+                streams: Connection.Streams { try ($0 == .standard ? output : Output.error).write($1) })
+            if end != .exited(0) { throw ExitCode(end.exitCode) }
+        }
     }
 
     /// The file is there when it is whole.

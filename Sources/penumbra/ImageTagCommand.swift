@@ -6,6 +6,8 @@ struct ImageTagCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tag", abstract: "Give an image one more name; another image that had it loses it.")
 
+    @OptionGroup var place: MachineOption
+
     @OptionGroup var image: ImageArgument
 
     @Argument(help: "The name.")
@@ -13,5 +15,9 @@ struct ImageTagCommand: ParsableCommand {
 
     func validate() throws { _ = try ImageReference(name) }
 
-    func run() throws { try Images.store().tag(image.image, as: try ImageReference(name)) }
+    func run() throws {
+        try ContainerPlace.perform(at: place) {
+            try Images.store().tag(image.image, as: try ImageReference(name))
+        }
+    }
 }

@@ -8,11 +8,12 @@ struct Penumbra: ParsableCommand {
         commandName: "penumbra",
         abstract: "Runs VMs in ring 3, without hardware virtualization.",
         subcommands: [
-            SandboxCommand.self, ImageCommand.self, ImagePullCommand.self, BootCommand.self, PsCommand.self,
-            StopCommand.self, KillCommand.self, StatsCommand.self, ResizeCommand.self, GuestCommand.self,
-            MachineCommand.self, DoctorCommand.self,
-            InfoCommand.self,
-            VersionCommand.self, MachineAgentCommand.self,
+            RunCommand.self, CreateCommand.self, StartCommand.self, StopCommand.self, KillCommand.self,
+            RemoveCommand.self, WaitCommand.self, AttachCommand.self, ExecCommand.self, PsCommand.self,
+            LogsCommand.self, InspectCommand.self, StatsCommand.self, ImageCommand.self,
+            ImagePullCommand.self, SandboxCommand.self, BootCommand.self, ResizeCommand.self,
+            GuestCommand.self, MachineCommand.self, DoctorCommand.self, InfoCommand.self, VersionCommand.self,
+            MachineAgentCommand.self, ContainerMonitorCommand.self,
         ])
 
     static func main() {

@@ -28,7 +28,7 @@ import Testing
             URL(filePath: "/bin/sh"),
             [
                 "-c",
-                "export PENUMBRA_DATA_DIR=\"$1/data\"; penumbra() { build/penumbra \"$@\"; }; \(script)",
+                "export PENUMBRA_DATA_DIR=\"$1/data\"; penumbra() { build/penumbra \"$@\" --here; }; \(script)",
                 "sh", directory.path,
             ]
         ).finished()
@@ -99,14 +99,14 @@ import Testing
                 whole=0; none=0; i=0
                 while [ $i -lt 25 ]; do
                     i=$((i + 1))
-                    build/penumbra image load -q "$1/archive" >/dev/null 2>&1 & victim=$!
+                    build/penumbra image load --here -q "$1/archive" >/dev/null 2>&1 & victim=$!
                     sleep 0.0$((i * 3 % 10)); [ $((i % 3)) -ne 0 ] || sleep 0.1; kill -9 $victim 2>/dev/null; wait $victim
                     list=$(penumbra image ls -q) || exit 1
                     if [ -n "$list" ]; then
                         whole=$((whole + 1))
                         penumbra image save test:1 | tar -t >/dev/null || exit 2
                         unsquashfs -cat "$1"/data/images/roots/*.squashfs noise | cmp - "$1/root/noise" || exit 3
-                        build/penumbra image rm test:1 >/dev/null & victim=$!
+                        build/penumbra image rm --here test:1 >/dev/null & victim=$!
                         [ $((i % 2)) -ne 0 ] || { sleep 0.00$((i % 9)); kill -9 $victim 2>/dev/null; }; wait $victim
                     else none=$((none + 1)); fi
                 done

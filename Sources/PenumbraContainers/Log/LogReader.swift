@@ -58,3 +58,35 @@ public struct LogTail: Sendable {
 extension LogRecord {
     var endsLine: Bool { bytes.last == UInt8(ascii: "\n") }
 }
+
+/// What a container has written, for those who read it.
+extension ContainerStore {
+    /// How often a log that is followed is looked at, in microseconds.
+    private static let period: UInt32 = 100_000
+
+    /// nil: it was never started.
+    public func log(of id: ContainerID) throws -> LogReader? {
+        do { return try LogReader(path: files(id).log) } catch {
+            guard error.code == ENOENT else { throw error }
+            return nil
+        }
+    }
+
+    /// What the guest's kernel said; nil: it was never started.
+    public func bootLog(of id: ContainerID) throws -> Descriptor? {
+        do { return try Descriptor(path: files(id).bootLog, flags: O_RDONLY) } catch {
+            guard error.code == ENOENT else { throw error }
+            return nil
+        }
+    }
+
+    /// Calls `body` again and again until the container has ended, and once more then.
+    public func follow(_ id: ContainerID, _ body: () throws -> Void) throws {
+        while true {
+            let isRunning = (try? container(id).state.isRunning) ?? false
+            try body()
+            guard isRunning else { return }
+            usleep(Self.period)
+        }
+    }
+}

@@ -7,6 +7,10 @@ public struct Container: Equatable, Sendable {
     public let configuration: ContainerConfiguration
     public let state: ContainerState
 
+    public init(configuration: ContainerConfiguration, state: ContainerState) {
+        (self.configuration, self.state) = (configuration, state)
+    }
+
     public var id: ContainerID { configuration.id }
     public var name: String { configuration.name.text }
 }
@@ -66,6 +70,15 @@ public struct ContainerStore: Sendable {
         return try container(id)
     }
 
+    /// The id behind a reference, also of a container that is damaged, if the reference is its id's.
+    public func id(of reference: String) throws -> ContainerID {
+        do { return try find(reference).id } catch ContainerError.damaged {
+            let matches = ids().filter { $0.text.hasPrefix(reference) }
+            guard matches.count == 1 else { throw ContainerError.unknown(reference) }
+            return matches[0]
+        }
+    }
+
     /// Reads a container, and writes down the end of one whose monitor is gone.
     public func container(_ id: ContainerID) throws -> Container {
         let files = files(id)
@@ -86,6 +99,12 @@ public struct ContainerStore: Sendable {
         } catch let error as JSONField.Problem {
             throw ContainerError.damaged(id.short, reason: "\(error)")
         }
+    }
+
+    /// For a container's monitor, which has its lock already.
+    func container(holdingLockOf id: ContainerID) throws -> Container {
+        let files = files(id)
+        return Container(configuration: try files.readConfiguration(), state: try recover(files))
     }
 
     /// The state as it is, known to whoever holds the container's lock.
@@ -189,7 +208,12 @@ public struct ContainerStore: Sendable {
         }
     }
 
-    /// Waits until the container does not run.
+    /// Returns when nobody holds the container's lock any more, or it is gone.
+    public func waitUntilStopped(_ id: ContainerID) throws {
+        do { _ = try waitForLock(id) } catch ContainerError.unknown {}
+    }
+
+    /// The container's lock, once nobody has it.
     func waitForLock(_ id: ContainerID) throws -> Descriptor {
         do { return try files(id).waitForLock() } catch let error as SystemError where error.code == ENOENT {
             throw ContainerError.unknown(id.text)

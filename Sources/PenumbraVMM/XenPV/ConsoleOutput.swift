@@ -13,12 +13,14 @@ public final class ConsoleOutput: Sendable {
     }
 
     private let limit: Int
+    private let total: Int
     private let state = Mutex(State())
     private let changed: Descriptor
     private let finished: Descriptor
 
-    public init(to target: Descriptor, limit: Int = 1 << 20) throws(SystemError) {
-        self.limit = limit
+    /// - Parameter total: what is behind so many bytes is not written; nil: all is.
+    public init(to target: Descriptor, limit: Int = 1 << 20, total: Int = .max) throws(SystemError) {
+        (self.limit, self.total) = (limit, total)
         changed = try EventDescriptor.open()
         finished = try EventDescriptor.open()
         // The thread keeps this object until it ends; it may not end in time: see `finish`.
@@ -46,7 +48,7 @@ public final class ConsoleOutput: Sendable {
     }
 
     private func writeUntilClosed(to target: Descriptor) {
-        var isOpen = true
+        var (isOpen, room) = (true, total)
         while isOpen {
             changed.waitReadable()
             changed.takeEvent()
@@ -57,7 +59,9 @@ public final class ConsoleOutput: Sendable {
             isOpen = !closed
             let note = dropped == 0 ? "" : "\r\npenumbra: \(dropped) bytes of output had no reader\r\n"
             // A target that is gone takes nothing; the guest goes on.
-            try? target.write(Array(note.utf8) + bytes)
+            let text = (Array(note.utf8) + bytes).prefix(room)
+            try? target.write(Array(text))
+            room -= text.count
         }
         finished.signalEvent()
     }

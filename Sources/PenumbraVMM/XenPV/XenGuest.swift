@@ -90,6 +90,9 @@ public final class XenGuest: Sendable {
 
     public func counters() throws(VMMError) -> penumbra_counters { try run.machine.counters() }
 
+    /// Ends the VM as it is, from any thread; `run` returns then.
+    public func kill() throws(VMMError) { try run.machine.kill() }
+
     /// What others see of the guest while it runs.
     public struct Presence: Sendable {
         public var directory: RunDirectory

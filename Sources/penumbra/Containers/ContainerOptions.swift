@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Glibc
+import PenumbraContainers
+import PenumbraImages
+import PenumbraProtocol
+import PenumbraSystem
+import PenumbraVMM
+
+/// What `run` and `create` have in common: how a container is to be. Docker's names.
+struct ContainerOptions: ParsableArguments {
+    @Option(help: "The container's name; else one is made up.")
+    var name: String?
+
+    @Flag(name: [.short, .long], help: "Keep the program's input open.")
+    var interactive = false
+
+    @Flag(name: [.short, .long], help: "Give the program a terminal.")
+    var tty = false
+
+    @Flag(name: .customLong("rm"), help: "Remove the container when it has ended.")
+    var isRemovedAtEnd = false
+
+    @Option(
+        name: [.short, .long], parsing: .singleValue,
+        help: "NAME=VALUE for the program's environment, or NAME, whose value is ours; repeat for more.")
+    var env: [String] = []
+
+    @Option(parsing: .singleValue, help: "A file with a NAME=VALUE or NAME a line.", completion: .file())
+    var envFile: [String] = []
+
+    @Option(name: [.short, .long], help: "USER, USER:GROUP, by name or number.")
+    var user: String?
+
+    @Option(name: [.short, .long], help: "The program's working directory.")
+    var workdir: String?
+
+    @Option(help: "The program, in place of the image's; '' for none.")
+    var entrypoint: String?
+
+    @Option(help: "The container's host name; else the beginning of its id.")
+    var hostname: String?
+
+    @Flag(help: "Nothing can be written outside of --tmpfs.")
+    var readOnly = false
+
+    @Option(
+        parsing: .singleValue,
+        help: "PATH[:size=64m,mode=1777], an empty file system in memory; repeat for more.")
+    var tmpfs: [String] = []
+
+    @Option(parsing: .singleValue, help: "A capability to add, or ALL.")
+    var capAdd: [String] = []
+
+    @Option(parsing: .singleValue, help: "A capability to drop, or ALL.")
+    var capDrop: [String] = []
+
+    @Option(parsing: .singleValue, help: "NAME=SOFT[:HARD], as in nofile=1024:4096.")
+    var ulimit: [String] = []
+
+    @Option(name: [.short, .long], parsing: .singleValue, help: "NAME=VALUE, to be kept with the container.")
+    var label: [String] = []
+
+    @Option(name: [.short, .long], help: "The guest's memory.")
+    var memory = "256M"
+
+    @Option(help: "Virtual CPUs: a guest has one.")
+    var cpus = "1"
+
+    @Option(help: "none: loopback only.")
+    var network = ContainerConfiguration.Network.none
+
+    @Option(help: "What 'penumbra stop' sends: a signal's name or number.")
+    var stopSignal: String?
+
+    @Option(
+        help:
+            "The guest's kernel: its release, a kind that the build has (6.1, 6.1-cloud, 6.12), or its path.",
+        completion: .file())
+    var kernel: String?
+
+    func validate() throws {
+        if let name { _ = try ContainerName(name) }
+        _ = try MemorySize(memory)
+        guard Double(cpus) == 1 else { throw ValidationError("--cpus: a guest has one CPU, not '\(cpus)'") }
+        if let hostname { try Self.check(hostname: hostname) }
+        if let workdir, !workdir.hasPrefix("/") {
+            throw ValidationError("--workdir: '\(workdir)' is no absolute path")
+        }
+        _ = try tmpfs.map { try TemporaryMount($0) }
+        _ = try capabilities()
+        _ = try limits()
+        _ = try labels()
+        _ = try environment { _ in nil }
+        if let stopSignal { _ = try SignalName.number(stopSignal) }
+    }
+
+    /// RFC 1123.
+    private static func check(hostname: String) throws {
+        let labels = hostname.split(separator: ".", omittingEmptySubsequences: false)
+        let isSound = labels.allSatisfy { label in
+            (1...63).contains(label.utf8.count) && !label.hasPrefix("-") && !label.hasSuffix("-")
+                && label.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") }
+        }
+        guard isSound, hostname.utf8.count <= 64 else {
+            throw ValidationError("--hostname: '\(hostname)' is no host's name")
+        }
+    }
+
+    func capabilities() throws -> Capabilities {
+        func parse(_ option: String, _ names: [String]) throws -> Capabilities {
+            try names.reduce(into: []) { set, name in
+                guard let capability = Capabilities(name: name) else {
+                    throw ValidationError("\(option): there is no capability '\(name)'")
+                }
+                set.formUnion(capability)
+            }
+        }
+        let added = try parse("--cap-add", capAdd)
+        let dropped = try parse("--cap-drop", capDrop)
+        // What is named goes before ALL, on either side.
+        if dropped == .all { return added }
+        return Capabilities.standard.union(added).subtracting(dropped)
+    }
+
+    func limits() throws -> [ContainerConfiguration.Limit] {
+        try ulimit.map { text in
+            guard let limit = ResourceLimit(text) else {
+                throw ValidationError("--ulimit: '\(text)' is no NAME=SOFT[:HARD], such as nofile=1024:4096")
+            }
+            return .init(name: limit.resource.name, soft: limit.soft, hard: limit.hard)
+        }
+    }
+
+    func labels() throws -> [String: String] {
+        try label.reduce(into: [:]) { labels, text in
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = parts.first, !name.isEmpty else {
+                throw ValidationError("--label: '\(text)' is no NAME=VALUE")
+            }
+            labels[String(name)] = parts.count > 1 ? String(parts[1]) : ""
+        }
+    }
+
+    /// NAME=VALUE each, files first; a NAME alone has `lookup`'s value, or is left out.
+    func environment(lookup: (String) -> String?) throws -> [String] {
+        try (envFile.flatMap(Self.lines) + env).compactMap { text in
+            guard let name = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).first,
+                !name.isEmpty, !name.contains(where: \.isWhitespace)
+            else { throw ValidationError("--env: '\(text)' is no NAME=VALUE, nor a NAME") }
+            if text.utf8.contains(UInt8(ascii: "=")) { return text }
+            return lookup(text).map { "\(text)=\($0)" }
+        }
+    }
+
+    private static func lines(of file: String) throws -> [String] {
+        String(decoding: try Files.read(file), as: UTF8.self).split(whereSeparator: \.isNewline)
+            .map { String($0.drop(while: \.isWhitespace)) }.filter { !$0.isEmpty && !$0.hasPrefix("#") }
+    }
+}
+
+extension ContainerConfiguration.Network: ExpressibleByArgument {}
+
+/// "/run:size=64m,mode=755"
+struct TemporaryMount {
+    let mount: ContainerConfiguration.MemoryMount
+
+    init(_ text: String) throws {
+        let parts = text.split(separator: ":", maxSplits: 1)
+        guard let target = parts.first, target.hasPrefix("/") else {
+            throw ValidationError("--tmpfs: '\(text)' does not begin with an absolute path")
+        }
+        var mount = ContainerConfiguration.MemoryMount(target: String(target))
+        for option in parts.dropFirst().flatMap({ $0.split(separator: ",") }) {
+            let words = option.split(separator: "=", maxSplits: 1)
+            switch (words.first, words.count) {
+            case ("size", 2): mount.limit = try MemorySize(words[1].uppercased()).bytes
+            case ("mode", 2):
+                guard let mode = UInt32(words[1], radix: 8), mode <= 0o7777 else {
+                    throw ValidationError("--tmpfs: '\(words[1])' is no mode")
+                }
+                mount.permissions = mode
+            default: throw ValidationError("--tmpfs: 'size' and 'mode' are known, not '\(option)'")
+            }
+        }
+        self.mount = mount
+    }
+}
+
+/// Signals by number, or by name with or without "SIG".
+enum SignalName {
+    private static let numbers: [String: Int32] = [
+        "HUP": SIGHUP, "INT": SIGINT, "QUIT": SIGQUIT, "ILL": SIGILL, "TRAP": SIGTRAP, "ABRT": SIGABRT,
+        "BUS": SIGBUS, "FPE": SIGFPE, "KILL": SIGKILL, "USR1": SIGUSR1, "SEGV": SIGSEGV, "USR2": SIGUSR2,
+        "PIPE": SIGPIPE, "ALRM": SIGALRM, "TERM": SIGTERM, "STKFLT": 16, "CHLD": SIGCHLD, "CONT": SIGCONT,
+        "STOP": SIGSTOP, "TSTP": SIGTSTP, "TTIN": SIGTTIN, "TTOU": SIGTTOU, "URG": SIGURG, "XCPU": SIGXCPU,
+        "XFSZ": SIGXFSZ, "VTALRM": SIGVTALRM, "PROF": SIGPROF, "WINCH": SIGWINCH, "IO": SIGIO, "PWR": SIGPWR,
+        "SYS": SIGSYS,
+    ]
+
+    static func number(_ text: String) throws -> Int32 {
+        let name = text.uppercased()
+        let bare = name.hasPrefix("SIG") ? String(name.dropFirst(3)) : name
+        if let number = numbers[bare] { return number }
+        // signal(7): 64 of them.
+        guard let number = Int32(text), (1...64).contains(number) else {
+            throw ValidationError("'\(text)' is no signal: use a name such as TERM, or 1 to 64")
+        }
+        return number
+    }
+}
