@@ -140,7 +140,7 @@ lint: $(STAMP) core-release core-debug
 
 # ---- a real host ----
 
-install: $(PENUMBRA) core-release guest-root
+install: $(PENUMBRA) core-release guest-root agent
 	@tools/install $(INSTALL_FLAGS)
 
 uninstall:

@@ -235,8 +235,9 @@ struct Agent {
         channel.send(.terminated(number, end, outOfMemory: wasKilledForMemory(end)))
     }
 
+    /// The process itself, or the one whose end a shell passes on as its own.
     private mutating func wasKilledForMemory(_ end: Termination) -> Bool {
-        guard end == .killed(signal: SIGKILL) else { return false }
+        guard end.exitCode == 128 + SIGKILL else { return false }
         let before = killedForMemory
         killedForMemory = ControlGroup.killedForMemory(layout)
         return killedForMemory > before
