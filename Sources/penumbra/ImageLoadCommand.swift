@@ -24,6 +24,10 @@ struct ImageLoadCommand: ParsableCommand {
 
     @OptionGroup var place: MachineOption
 
+    /// For the penumbra outside a machine, which has made the file systems already.
+    @Flag(help: .private)
+    var readyRoots = false
+
     @Argument(help: "The same as --input.", completion: .file())
     var path: String?
 
@@ -59,6 +63,7 @@ struct ImageLoadCommand: ParsableCommand {
     private func load() throws {
         let images = try Images.store().load(
             from: input ?? path ?? "-", named: try name.map { try ImageReference($0) },
+            readyRoots: readyRoots ? .included : .ignored,
             progress: Images.progress(isQuiet: quiet))
         for image in images { try Output.print(Self.line(image)) }
     }

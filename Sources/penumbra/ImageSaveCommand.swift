@@ -14,6 +14,10 @@ struct ImageSaveCommand: ParsableCommand {
 
     @OptionGroup var place: MachineOption
 
+    /// For a store in a machine, which takes longer to make file systems.
+    @Flag(help: .private)
+    var readyRoots = false
+
     @Argument(
         help: "Names, ids, or beginnings of ids.", completion: .custom { _, _, _ in Images.names() })
     var images: [String]
@@ -31,7 +35,9 @@ struct ImageSaveCommand: ParsableCommand {
 
     private func save(_ place: ContainerPlace, to output: Descriptor) throws {
         switch place {
-        case .thisHost: try Images.store().save(images, to: output)
+        case .thisHost:
+            let roots: ImageStore.ReadyRoots = readyRoots ? .included : .ignored
+            try Images.store().save(images, readyRoots: roots, to: output)
         case .machine(let connection):
             let end = try connection.run(
                 Command(["penumbra", "image", "save"] + images),

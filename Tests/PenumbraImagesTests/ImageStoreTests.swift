@@ -84,6 +84,24 @@ import Testing
         }
     }
 
+    /// Of a store that is trusted; others' are made anew.
+    @Test func readyFileSystemsAreTakenWhereTheyAreAskedFor() throws {
+        let test = try TestStore()
+        let image = try test.load(try ImageFixture())
+        let root = try test.store.rootFileSystem(of: image)
+        let genuine = try Files.read(root)
+        // Another one in its place shows who takes it.
+        try Files.write([1, 2, 3], to: root)
+        let path = test.directory.file("saved.tar")
+        let output = try Descriptor(path: path, flags: O_WRONLY | O_CREAT, mode: 0o600)
+        try test.store.save(["debian:12"], readyRoots: .included, to: output)
+        for (roots, expected) in [(ImageStore.ReadyRoots.included, [1, 2, 3]), (.ignored, genuine)] {
+            let other = try TestStore()
+            let loaded = try other.store.load(from: path, readyRoots: roots)
+            #expect(try Files.read(try other.store.rootFileSystem(of: loaded[0])) == expected)
+        }
+    }
+
     // MARK: Names
 
     @Test func imagesAreFoundByNameAndByID() throws {

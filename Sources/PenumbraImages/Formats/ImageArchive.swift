@@ -9,6 +9,8 @@ struct ImageArchive {
         let manifest: [UInt8]
         let references: [ImageReference]
         let blob: (Digest) -> String
+        /// The key and the file of its file system, if that is to go with it.
+        var root: (key: Digest, path: String)?
     }
 
     private let writer: TarWriter
@@ -26,7 +28,15 @@ struct ImageArchive {
             let manifest = try Manifest(json)
             for content in [manifest.configuration] + manifest.layers
             where written.insert(content.digest).inserted {
-                try copy(content.digest, from: member.blob(content.digest))
+                try copy(member.blob(content.digest), as: Self.path(content.digest)) { found in
+                    // What the disk has forgotten must not be passed on.
+                    guard found == content.digest else {
+                        throw ImageError.digestMismatch(of: "a blob", expected: content.digest, found: found)
+                    }
+                }
+            }
+            if let root = member.root, written.insert(root.key).inserted {
+                try copy(root.path, as: Self.rootFile(root.key)) { _ in }
             }
             let own = ContentDescriptor(
                 mediaType: json["mediaType"]?.string ?? MediaType.manifest,
@@ -70,22 +80,23 @@ struct ImageArchive {
         ])
     }
 
-    /// What the disk has forgotten must not be passed on.
-    private func copy(_ digest: Digest, from path: String) throws {
-        let size = try Files.size(path)
+    /// Of a file system made elsewhere.
+    static func rootFile(_ key: Digest) -> String { "roots/\(key.hexadecimal).squashfs" }
+
+    private func copy(_ path: String, as name: String, check: (Digest) throws -> Void) throws {
         let entry = TarEntry(
-            path: Array(Self.path(digest).utf8), kind: .file, metadata: FileMetadata(permissions: 0o644),
-            size: size)
+            path: Array(name.utf8), kind: .file, metadata: FileMetadata(permissions: 0o644),
+            size: try Files.size(path))
         try writer.begin(entry)
         let stream = HashingSource(try DescriptorSource(path: path))
-        while stream.count < size {
+        while stream.count < entry.size {
             let bytes = try stream.read(atMost: StreamSize.chunk)
-            if bytes.isEmpty { break }
+            guard !bytes.isEmpty else {
+                throw ImageError.damaged(path, "it became shorter while it was read")
+            }
             try writer.write(bytes)
         }
-        guard stream.digest == digest, stream.count == size else {
-            throw ImageError.digestMismatch(of: "a layer", expected: digest, found: stream.digest)
-        }
+        try check(stream.digest)
         try writer.endContent(of: entry)
     }
 }

@@ -14,6 +14,8 @@ protocol ImageContents {
     /// The digest of a file's bytes as they are.
     func digest(_ name: String) throws -> Digest
     func source(_ name: String) throws -> ByteSource
+    /// Makes a file of the store's of it, without a look at it.
+    func keep(_ name: String, as path: String, in layout: StoreLayout) throws
 }
 
 extension ImageContents {
@@ -52,6 +54,12 @@ struct DirectoryContents: ImageContents {
     func source(_ name: String) throws -> ByteSource {
         guard has(name) else { throw missing(name) }
         return try DescriptorSource(path: path(name))
+    }
+
+    func keep(_ name: String, as path: String, in layout: StoreLayout) throws {
+        let file = try layout.newFile()
+        _ = try BlobStore.copy(try source(name), to: file, layout)
+        try layout.keep(file, as: path)
     }
 }
 
@@ -140,6 +148,10 @@ struct ArchiveContents: ImageContents {
     }
 
     func digest(_ name: String) throws -> Digest { try member(name).digest }
+
+    func keep(_ name: String, as path: String, in layout: StoreLayout) throws {
+        try layout.keep(try member(name).file, as: path)
+    }
 
     /// One that has become a blob is read there.
     func source(_ name: String) throws -> ByteSource {

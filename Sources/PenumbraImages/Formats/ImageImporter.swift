@@ -16,6 +16,7 @@ struct ImageImporter {
 
     let layout: StoreLayout
     let contents: ImageContents
+    var readyRoots = ImageStore.ReadyRoots.ignored
     let progress: (String) -> Void
 
     private var blobs: BlobStore { BlobStore(layout: layout) }
@@ -187,12 +188,22 @@ struct ImageImporter {
                     + (isThere ? "already there" : ByteCount.text(layer.size)))
             try addBlob(layer.digest, file: file)
         }
-        let root = RootFileSystem(layout: layout, document: document, manifest: manifest)
-        _ = try root.path(progress: progress)
+        let root = RootFileSystem(
+            layout: layout, key: RootFileSystem.key(document.layers), document: document, manifest: manifest)
+        try make(root)
         let entry = CatalogEntry(
             id: id, manifest: try blobs.add(bytes), layers: manifest.layers.map(\.digest), root: root.key,
             size: try root.size(with: blobs), references: [])
         return try enter(entry, names)
+    }
+
+    private func make(_ root: RootFileSystem) throws {
+        let path = layout.root(root.key)
+        let name = ImageArchive.rootFile(root.key)
+        if readyRoots == .included, contents.has(name), !Files.exists(path) {
+            try contents.keep(name, as: path, in: layout)
+        }
+        _ = try root.path(progress: progress)
     }
 
     private func readConfiguration(_ digest: Digest) throws -> [UInt8] {

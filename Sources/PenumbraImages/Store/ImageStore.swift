@@ -108,17 +108,23 @@ public struct ImageStore: Sendable {
     public func rootFileSystem(
         of image: Image, progress: @escaping (String) -> Void = { _ in }
     ) throws -> String {
+        let path = layout.root(try entry(image.id.description).root)
+        if Files.exists(path) { return path }
+        return try layout.whileAdding { try makeRootFileSystem(of: image, progress: progress).path }
+    }
+
+    /// Its key and its file; the caller is adding.
+    func makeRootFileSystem(
+        of image: Image, progress: @escaping (String) -> Void
+    ) throws -> (key: Digest, path: String) {
         let entry = try entry(image.id.description)
-        if Files.exists(layout.root(entry.root)) { return layout.root(entry.root) }
-        return try layout.whileAdding {
-            let bytes = try BlobStore(layout: layout).read(entry.manifest, "a manifest")
-            guard let json = try? JSON(parsing: bytes) else {
-                throw ImageError.damaged("a manifest", "it is no JSON")
-            }
-            return try RootFileSystem(
-                layout: layout, document: try document(entry), manifest: try Manifest(json)
-            ).path(progress: progress)
+        let bytes = try BlobStore(layout: layout).read(entry.manifest, "a manifest")
+        guard let json = try? JSON(parsing: bytes) else {
+            throw ImageError.damaged("a manifest", "it is no JSON")
         }
+        let root = RootFileSystem(
+            layout: layout, key: entry.root, document: try document(entry), manifest: try Manifest(json))
+        return (root.key, try root.path(progress: progress))
     }
 
     // MARK: Adding
@@ -126,14 +132,23 @@ public struct ImageStore: Sendable {
     /// Adds the images of an OCI layout (a directory or an archive) or of an archive that docker made;
     /// archives may be packed with gzip or zstd. `name` is for contents that give none.
     public func load(
-        from place: Place, named name: ImageReference? = nil, progress: @escaping (String) -> Void = { _ in }
+        from place: Place, named name: ImageReference? = nil, readyRoots: ReadyRoots = .ignored,
+        progress: @escaping (String) -> Void = { _ in }
     ) throws -> [Image] {
         try layout.whileAdding {
             let contents = try contents(place)
-            let entries = try ImageImporter(layout: layout, contents: contents, progress: progress)
-                .addAll(named: name)
+            let entries = try ImageImporter(
+                layout: layout, contents: contents, readyRoots: readyRoots, progress: progress
+            ).addAll(named: name)
             return try entries.map(image)
         }
+    }
+
+    /// File systems that an archive holds beside the layers, made by another store. To take one is to
+    /// believe that it was made of these layers: it is for stores of one user, such as the machine's and
+    /// that of the host outside, where making it costs a tenth.
+    public enum ReadyRoots: Sendable {
+        case ignored, included
     }
 
     private func contents(_ place: Place) throws -> ImageContents {

@@ -42,7 +42,9 @@ extension ImageStore {
     }
 
     /// Writes images as an archive that `load`, docker and skopeo read.
-    public func save(_ names: [String], to output: Descriptor) throws {
+    public func save(
+        _ names: [String], readyRoots: ReadyRoots = .ignored, to output: Descriptor
+    ) throws {
         try layout.whileAdding {
             let blobs = BlobStore(layout: layout)
             let members = try names.map { name in
@@ -52,7 +54,9 @@ extension ImageStore {
                     (try? ImageReference(name)).map { image.references.contains($0) ? [$0] : nil } ?? nil
                 return ImageArchive.Member(
                     manifest: try blobs.read(image.manifest, "a manifest"),
-                    references: named ?? image.references, blob: layout.blob)
+                    references: named ?? image.references, blob: layout.blob,
+                    root: readyRoots == .included
+                        ? try makeRootFileSystem(of: image, progress: { _ in }) : nil)
             }
             try ImageArchive(to: output).write(members)
         }

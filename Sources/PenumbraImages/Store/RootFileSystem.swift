@@ -4,15 +4,19 @@ import PenumbraSystem
 
 /// The file system of an image: made once for all images of the same layers.
 struct RootFileSystem {
-    /// Of what this program makes of layers; a change there makes other file systems.
+    /// Of what this program makes of layers: images that are added after a change there get other file
+    /// systems.
     private static let version = "penumbra squashfs 1"
 
     let layout: StoreLayout
+    /// By which the catalog names it.
+    let key: Digest
     let document: ConfigurationDocument
     let manifest: Manifest
 
-    var key: Digest {
-        let lines = [Self.version] + document.layers.map(\.description)
+    /// For an image that is added, from its layers' unpacked digests.
+    static func key(_ layers: [Digest]) -> Digest {
+        let lines = [version] + layers.map(\.description)
         return Digest.of(Array(lines.joined(separator: "\n").utf8))
     }
 
