@@ -41,7 +41,7 @@ struct ImageFixture {
     var manifest: [UInt8] {
         let manifest = Manifest(
             configuration: Self.descriptor(MediaType.configuration, configuration),
-            layers: layers.map { Self.descriptor(MediaType.layer, $0) })
+            layers: layers.map { Self.descriptor(MediaType.layer(.none), $0) })
         return Array(manifest.json.text.utf8)
     }
 

@@ -25,6 +25,13 @@ extension ImageContents {
         }
     }
 
+    /// Of what the file unpacks to.
+    func unpackedDigest(_ name: String) throws -> Digest {
+        let stream = HashingSource(try Compression.unpacking(try source(name)))
+        try stream.drain()
+        return stream.digest
+    }
+
     func missing(_ name: String) -> ImageError { .damaged(place, "\(printable(name.utf8)) is missing") }
 }
 

@@ -148,14 +148,11 @@ struct ImageImporter {
         try contents.add(own, configuration, to: blobs)
         let descriptors = try layers.map { layer in
             let digest = try contents.digest(layer)
-            let isPlain =
-                try Compression(
-                    magic: try BufferedSource(try contents.source(layer)).peek(Compression.magicLength))
-                == .none
+            let magic = try BufferedSource(try contents.source(layer)).peek(Compression.magicLength)
             progress("layer \(digest.short)")
             try contents.add(digest, layer, to: blobs)
             return ContentDescriptor(
-                mediaType: isPlain ? MediaType.layer : MediaType.packedLayer, digest: digest,
+                mediaType: MediaType.layer(try Compression(magic: magic)), digest: digest,
                 size: try blobs.size(digest))
         }
         let manifest = Manifest(

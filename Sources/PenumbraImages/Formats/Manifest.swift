@@ -9,8 +9,10 @@ enum MediaType {
     static let dockerIndex = "application/vnd.docker.distribution.manifest.list.v2+json"
     static let configuration = "application/vnd.oci.image.config.v1+json"
     static let dockerConfiguration = "application/vnd.docker.container.image.v1+json"
-    static let layer = "application/vnd.oci.image.layer.v1.tar"
-    static let packedLayer = "application/vnd.oci.image.layer.v1.tar+gzip"
+    static func layer(_ compression: Compression) -> String {
+        let archive = "application/vnd.oci.image.layer.v1.tar"
+        return compression == .none ? archive : "\(archive)+\(compression.rawValue)"
+    }
 
     /// Of manifests, indices and configurations, in bytes; registries take no larger ones.
     static let maximumDocument: UInt64 = 4 << 20

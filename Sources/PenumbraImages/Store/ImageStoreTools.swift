@@ -28,14 +28,14 @@ extension ImageStore {
     ) throws -> Image {
         let entry = try layout.whileAdding {
             try layout.withTemporaryDirectory { directory in
-                let layer = "\(directory)/layer.tar"
-                try recipe.writeLayer(to: layer, complaint: complaint)
+                let layer = "layer.tar.zst"
+                try recipe.writeLayer(to: "\(directory)/\(layer)", complaint: complaint)
                 let contents = DirectoryContents(place: directory)
                 let document = recipe.configuration(
-                    layer: try contents.digest("layer.tar"), created: Timestamp.now)
+                    layer: try contents.unpackedDigest(layer), created: Timestamp.now)
                 try Files.write(Array(document.text.utf8), to: "\(directory)/config.json")
                 let importer = ImageImporter(layout: layout, contents: contents, progress: progress)
-                return try importer.addDockerImage("config.json", ["layer.tar"], [name])
+                return try importer.addDockerImage("config.json", [layer], [name])
             }
         }
         return try resolve(entry.id.description)

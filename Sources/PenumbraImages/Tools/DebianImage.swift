@@ -21,7 +21,7 @@ public struct DebianImage: Sendable {
         (self.suite, self.packages, self.mirror) = (suite, packages, mirror)
     }
 
-    /// Writes the root as a tar archive to `path`.
+    /// Writes the root as a tar archive to `path`, packed as its name ends.
     func writeLayer(to path: String, complaint: ([UInt8]) -> Void) throws {
         let tool = try Tool("mmdebstrap", package: "mmdebstrap")
         let options =
