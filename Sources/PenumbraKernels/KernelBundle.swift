@@ -80,7 +80,7 @@ private struct Parts {
         let image: [UInt8]
         let agent: [UInt8] = try Self.read(agent)
         image = try Self.read(kernel.image)
-        do { program = try KernelImage.elfFile(in: image) } catch {
+        do { program = try KernelImage.compactProgram(in: image) } catch {
             throw .badImage(path: kernel.image, reason: "\(error)")
         }
         initramfs = Self.initramfs(agent, modules)

@@ -41,11 +41,11 @@ public struct ElfImage: Sendable {
 
     /// e_ident and the constants of elf.h.
     private static let magic: [UInt8] = [0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]
-    private static let headerSize = 64
-    private static let programHeaderSize = 56
+    static let headerSize = 64
+    static let programHeaderSize = 56
     private static let executable: UInt16 = 2
     private static let x8664: UInt16 = 62
-    private static let (load, dynamic, interpreter, note): (UInt32, UInt32, UInt32, UInt32) = (1, 2, 3, 4)
+    static let (load, dynamic, interpreter, note): (UInt32, UInt32, UInt32, UInt32) = (1, 2, 3, 4)
 
     public let bytes: [UInt8]
     public let entry: UInt64

@@ -25,12 +25,26 @@ import Testing
         try Files.write(Array(text.utf8), to: path)
     }
 
+    /// An ELF file of one segment of a byte.
+    private static let program: [UInt8] = {
+        var file = Array(elf.utf8) + [UInt8](repeating: 0, count: 57 + 56) + [7]
+        // Executable, x86-64, version; its program headers: where, how long, how many.
+        for (offset, value) in [(16, 2), (18, 62), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1)] {
+            file[offset] = UInt8(value)
+        }
+        // To be loaded, all rights; where in the file, how much there and in memory, how aligned.
+        for (offset, value) in [(0, 1), (4, 7), (8, 120), (32, 1), (40, 1), (48, 1)] {
+            file[64 + offset] = UInt8(value)
+        }
+        return file
+    }()
     /// As the first bytes of an ELF file are (ELF-64, little-endian).
     private static let elf = "\u{7f}ELF\u{2}\u{1}\u{1}"
 
     /// A kernel whose ext4 needs jbd2, and built-in parts; and an installation with an agent.
     private func makeTree(ext4: String = "\0depends=jbd2\0name=ext4\0") throws -> Installation {
-        try write(Self.elf, "boot/vmlinuz-1.2.3")
+        try Files.makeDirectories("\(directory)/boot")
+        try Files.write(Self.program, to: "\(directory)/boot/vmlinuz-1.2.3")
         try write("kernel/fs/ext4/ext4.ko\nkernel/fs/jbd2/jbd2.ko\n", "lib/modules/1.2.3/modules.order")
         try write("kernel/crypto/crc32c_generic.ko\n", "lib/modules/1.2.3/modules.builtin")
         try write(Self.elf + ext4, "lib/modules/1.2.3/kernel/fs/ext4/ext4.ko")
@@ -48,7 +62,7 @@ import Testing
             GuestKernel("\(directory)/boot/vmlinuz-1.2.3", installation: installation),
             in: "\(directory)/kernels", installation: installation)
         #expect(bundle.release == "1.2.3" && bundle.name.hasPrefix("1.2.3-"))
-        #expect(try Files.read(bundle.kernel) == Array(Self.elf.utf8))
+        #expect(try Files.read(bundle.kernel) == Self.program)
         let text = String(decoding: try Files.read(bundle.initramfs), as: UTF8.self)
         #expect(text.contains("jbd2\next4 jbd2\n"))
         for name in ["init\0", "modules/ext4.ko\0", "modules/jbd2.ko\0", "agent"] {

@@ -38,8 +38,12 @@ public struct KernelImage: Sendable {
         do { return try ElfImage(bytes, limit: memoryLimit) } catch { throw .elf(error) }
     }
 
-    /// The ELF program that a kernel file is or holds.
-    public static func elfFile(in file: [UInt8]) throws(Problem) -> [UInt8] {
+    /// The ELF program that a kernel file is or holds, as a file that holds no more than has to be read.
+    public static func compactProgram(in file: [UInt8]) throws(Problem) -> [UInt8] {
+        try program(in: file, memoryLimit: UInt64(sizeLimit)).compacted
+    }
+
+    private static func elfFile(in file: [UInt8]) throws(Problem) -> [UInt8] {
         if ElfImage.isElf(file) { return file }
         guard BzImage.isBzImage(file) else { throw .unknownFormat }
         let payload: ArraySlice<UInt8>
