@@ -8,7 +8,12 @@ struct XenStore {
     private static let transactionLimit = 10
     private static let operationLimit = 512
     /// Nodes that one transaction looks at or changes.
-    private static let touchedLimit = 4096
+    private static let touchedLimit = 1024
+    /// Events that one transaction causes: without it a guest could have each of its changes told to
+    /// each of its watches, in memory of ours.
+    private static let eventLimit = 1024
+    /// Of one node.
+    private static let permissionLimit = 16
     /// With the longest path, an event still fits into a message.
     private static let tokenLimit = 1000
 
@@ -26,10 +31,11 @@ struct XenStore {
         case write(XenStorePath, [UInt8])
         case make(XenStorePath)
         case remove(XenStorePath)
+        case permit(XenStorePath, [[UInt8]])
 
         var path: XenStorePath {
             switch self {
-            case .write(let path, _), .make(let path), .remove(let path): path
+            case .write(let path, _), .make(let path), .remove(let path), .permit(let path, _): path
             }
         }
     }
@@ -43,9 +49,14 @@ struct XenStore {
         var changes: [Change] = []
     }
 
+    private struct Event: Hashable {
+        let path: String
+        let token: [UInt8]
+    }
+
     private enum Output {
         case message(XenStoreMessage)
-        case event(path: String, token: [UInt8])
+        case event(Event)
     }
 
     let home: XenStorePath
@@ -55,6 +66,8 @@ struct XenStore {
     private var lastTransaction: UInt32 = 0
     /// A slice: its first goes without the others moving.
     private var output: ArraySlice<Output> = []
+    /// Events in `output`: one that the guest has not seen yet says it all.
+    private var waiting: Set<Event> = []
     /// Nodes that the host watches with all below, and whether the guest changed something there.
     private var observed: [XenStorePath: Bool] = [:]
 
@@ -96,7 +109,7 @@ struct XenStore {
     /// The host is bound by no limit and no permission, and never removes what is not there.
     private mutating func apply(_ change: Change, by author: XenStoreTree.Author) {
         if let removal = try? Self.perform(change, on: &tree, by: author) {
-            fire(change, isRemoval: removal)
+            tell(events(of: change, isRemoval: removal))
         }
     }
 
@@ -107,10 +120,11 @@ struct XenStore {
         switch output.popFirst() {
         case nil: return nil
         case .message(let message): return message.bytes
-        case .event(let path, let token):
+        case .event(let event):
+            waiting.remove(event)
             return XenStoreMessage(
                 type: XenStoreMessage.Kind.watchEvent.rawValue, request: 0, transaction: 0,
-                payload: Array(path.utf8) + [0] + token + [0]
+                payload: Array(event.path.utf8) + [0] + event.token + [0]
             ).bytes
         }
     }
@@ -136,10 +150,10 @@ struct XenStore {
         switch kind {
         case .directory: return Self.list(try node(for: request).children.sorted())
         case .read: return try node(for: request).value
-        case .getPermissions:
-            // Owned by the guest, or by domain 0 and readable.
-            return try node(for: request).guestMayWrite
-                ? Array("n\(domain)\0".utf8) : Array("n0\0r\(domain)\0".utf8)
+        case .getPermissions: return permissions(of: try node(for: request))
+        case .setPermissions:
+            let (path, entries) = try pathAndPermissions(request)
+            return try change(.permit(path, entries), request)
         case .write:
             let (path, value) = try pathAndValue(request)
             return try change(.write(path, value), request)
@@ -153,6 +167,12 @@ struct XenStore {
         case .isDomainIntroduced: return Array(try domainNumber(request) == domain ? "T\0".utf8 : "F\0".utf8)
         case .watchEvent, .error: throw .invalid
         }
+    }
+
+    /// Without any of its own a node is the guest's, or it is domain 0's and the guest may read it.
+    private func permissions(of node: XenStoreTree.Node) -> [UInt8] {
+        if let entries = node.permissions { return entries.flatMap { $0 + [0] } }
+        return Array((node.guestMayWrite ? "n\(domain)\0" : "n0\0r\(domain)\0").utf8)
     }
 
     private static func list(_ names: [String]) -> [UInt8] { names.flatMap { Array($0.utf8) + [0] } }
@@ -184,6 +204,24 @@ struct XenStore {
         return (try path(Array(request.payload[..<end])), Array(request.payload[(end + 1)...]))
     }
 
+    /// A letter and a domain's number each, the owner's first: the guest can share its nodes with others, of
+    /// which there are none, and cannot give them away.
+    private func pathAndPermissions(
+        _ request: XenStoreMessage
+    ) throws(XenStoreError) -> (XenStorePath, [[UInt8]]) {
+        var parts = request.payload.split(separator: 0, omittingEmptySubsequences: false).map(Array.init)
+        guard parts.count >= 3, parts.removeLast().isEmpty else { throw .invalid }
+        let entries = Array(parts.dropFirst())
+        guard entries.count <= Self.permissionLimit else { throw .noSpace }
+        let owners = entries.map { entry in
+            entry.first.map("nrwb".utf8.contains) == true
+                ? UInt16(String(decoding: entry.dropFirst(), as: UTF8.self)) : nil
+        }
+        guard owners.allSatisfy({ $0 != nil }) else { throw .invalid }
+        guard owners[0] == UInt16(domain) else { throw .notPermitted }
+        return (try path(parts[0]), entries)
+    }
+
     private func domainNumber(_ request: XenStoreMessage) throws(XenStoreError) -> String {
         let text = String(decoding: try Self.strings(request, count: 1)[0], as: UTF8.self)
         guard let number = UInt16(text) else { throw .invalid }
@@ -206,7 +244,8 @@ struct XenStore {
         _ change: Change, _ request: XenStoreMessage
     ) throws(XenStoreError) -> [UInt8] {
         if request.transaction == 0 {
-            fire(change, isRemoval: try Self.perform(change, on: &tree, by: .guest))
+            let removal = try Self.perform(change, on: &tree, by: .guest)
+            tell(events(of: change, isRemoval: removal))
             noteGuestChange(of: change.path)
             return Self.done
         }
@@ -229,6 +268,7 @@ struct XenStore {
             if (try? tree.node(path)) != nil { return nil }
             try tree.make(path, by: author)
         case .remove(let path): return try tree.remove(path, by: author) ? true : nil
+        case .permit(let path, let entries): try tree.setPermissions(entries, of: path, by: author)
         }
         return false
     }
@@ -247,7 +287,7 @@ struct XenStore {
         guard watches.count < Self.watchLimit else { throw .noSpace }
         watches.append(watch)
         // At once, so that the guest looks at what is there already.
-        output.append(.event(path: String(decoding: given, as: UTF8.self), token: token))
+        output.append(.event(Event(path: String(decoding: given, as: UTF8.self), token: token)))
         return Self.done
     }
 
@@ -260,17 +300,21 @@ struct XenStore {
         return Self.done
     }
 
-    /// Tells the watches of a node and of all above it; of all below it too if they are gone.
-    private mutating func fire(_ change: Change, isRemoval: Bool?) {
-        guard let isRemoval else { return }
-        for watch in watches where !watch.isSpecial {
+    /// For the watches of a node and of all above it; of all below it too if they are gone.
+    private func events(of change: Change, isRemoval: Bool?) -> [Event] {
+        guard let isRemoval else { return [] }
+        return watches.filter { !$0.isSpecial }.compactMap { watch in
             if watch.path.contains(change.path) {
                 let path = watch.isRelative ? change.path.relative(to: home) : change.path.text
-                output.append(.event(path: path, token: watch.token))
-            } else if isRemoval, change.path.contains(watch.path) {
-                output.append(.event(path: String(decoding: watch.given, as: UTF8.self), token: watch.token))
+                return Event(path: path, token: watch.token)
             }
+            guard isRemoval, change.path.contains(watch.path) else { return nil }
+            return Event(path: String(decoding: watch.given, as: UTF8.self), token: watch.token)
         }
+    }
+
+    private mutating func tell(_ events: [Event]) {
+        for event in events where waiting.insert(event).inserted { output.append(.event(event)) }
     }
 
     // MARK: Transactions
@@ -297,14 +341,17 @@ struct XenStore {
         }
         if conflict { throw .again }
         var result = tree
-        var done: [(Change, Bool?)] = []
+        var events: [Event] = []
+        var distinct: Set<Event> = []
         for change in transaction.changes {
-            done.append((change, try Self.perform(change, on: &result, by: .guest)))
+            let removal = try Self.perform(change, on: &result, by: .guest)
+            for event in self.events(of: change, isRemoval: removal) where distinct.insert(event).inserted {
+                events.append(event)
+            }
+            guard events.count <= Self.eventLimit else { throw .noSpace }
         }
         tree = result
-        for (change, removal) in done {
-            fire(change, isRemoval: removal)
-            noteGuestChange(of: change.path)
-        }
+        tell(events)
+        for change in transaction.changes { noteGuestChange(of: change.path) }
     }
 }

@@ -6,7 +6,7 @@ struct XenStoreMessage: Equatable {
         case directory = 1
         case read, getPermissions, watch, unwatch, transactionStart, transactionEnd
         case domainPath = 10
-        case write, makeDirectory, remove
+        case write, makeDirectory, remove, setPermissions
         case watchEvent = 15
         case error
         case isDomainIntroduced

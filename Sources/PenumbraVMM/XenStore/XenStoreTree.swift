@@ -7,6 +7,8 @@ struct XenStoreTree {
         var children: Set<String> = []
         /// Inherited by what is made below.
         var guestMayWrite: Bool
+        /// As the guest set them; inherited as well.
+        var permissions: [[UInt8]]?
         /// When the node or the list of its children last changed.
         var generation: UInt64 = 0
     }
@@ -43,13 +45,13 @@ struct XenStoreTree {
             ancestor = parent
         }
         // The root is always there.
-        let guestMayWrite = nodes[ancestor]!.guestMayWrite
+        let (guestMayWrite, permissions) = (nodes[ancestor]!.guestMayWrite, nodes[ancestor]!.permissions)
         if author == .guest {
             guard guestMayWrite else { throw .noAccess }
             guard nodes.count + missing.count <= Self.nodeLimit else { throw .noSpace }
         }
         for path in missing.reversed() {
-            nodes[path] = Node(guestMayWrite: guestMayWrite)
+            nodes[path] = Node(guestMayWrite: guestMayWrite, permissions: permissions)
             touch(path) { _ in }
             touch(path.parent!) { $0.children.insert(path.name) }
         }
@@ -71,6 +73,15 @@ struct XenStoreTree {
         return true
     }
 
+    /// Only its owner can, and no permission binds the host.
+    mutating func setPermissions(
+        _ permissions: [[UInt8]], of path: XenStorePath, by author: Author
+    ) throws(XenStoreError) {
+        guard let node = nodes[path] else { throw .noEntry }
+        guard author == .host || node.guestMayWrite else { throw .noAccess }
+        touch(path) { $0.permissions = permissions }
+    }
+
     /// Lets the guest write a node and what is made below it from now on.
     mutating func allowGuest(_ path: XenStorePath) { touch(path) { $0.guestMayWrite = true } }
 
@@ -87,6 +98,7 @@ struct XenStoreTree {
 enum XenStoreError: String, Error {
     case invalid = "EINVAL"
     case noAccess = "EACCES"
+    case notPermitted = "EPERM"
     case exists = "EEXIST"
     case noEntry = "ENOENT"
     case noSpace = "ENOSPC"
