@@ -19,6 +19,17 @@ struct InitialDisk {
         ).finished()
     }
 
+    /// With a kernel's network driver.
+    static func network(_ kernel: String) throws -> URL {
+        try InitialDisk().addingModules(["xen-netfront"], of: kernel).finished()
+    }
+
+    /// One module of a kernel package's, unpacked.
+    static func module(_ name: String, of kernel: String) throws -> URL {
+        let disk = try InitialDisk().addingModules([name], of: kernel)
+        return disk.root.appending(path: "modules/0-\(name).ko")
+    }
+
     /// The static executable of one program, to run in the machine.
     static func program(_ name: String) throws -> URL {
         let disk = try InitialDisk()
