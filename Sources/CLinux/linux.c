@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -160,6 +162,56 @@ int linux_punch_hole(int descriptor, uint64_t offset, uint64_t length)
 {
 	return fallocate(
 		descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
+int linux_open_entry(int directory, const char *name)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+	};
+
+	return (int)syscall(SYS_openat2, directory, name, &how, sizeof(how));
+}
+
+int linux_open_root(const char *path)
+{
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+int linux_chown(int descriptor, uid_t user, gid_t group)
+{
+	return fchownat(descriptor, "", user, group, AT_EMPTY_PATH);
+}
+
+ssize_t linux_directory_entries(int directory, void *buffer, size_t size)
+{
+	return getdents64(directory, buffer, size);
+}
+
+int linux_set_lock(int file, short kind, uint64_t start, uint64_t length)
+{
+	struct flock lock = { .l_type = kind, .l_whence = SEEK_SET };
+
+	lock.l_start = (off_t)start;
+	lock.l_len = (off_t)length;
+	return fcntl(file, F_OFD_SETLK, &lock);
+}
+
+int linux_find_lock(int file, short *kind, uint64_t *start, uint64_t *length)
+{
+	struct flock lock = { .l_type = *kind, .l_whence = SEEK_SET };
+
+	lock.l_start = (off_t)*start;
+	lock.l_len = (off_t)*length;
+	if (fcntl(file, F_OFD_GETLK, &lock))
+		return -1;
+	*kind = lock.l_type;
+	if (lock.l_type != F_UNLCK) {
+		*start = (uint64_t)lock.l_start;
+		*length = (uint64_t)lock.l_len;
+	}
+	return 0;
 }
 
 uint64_t linux_tsc(void)

@@ -22,6 +22,7 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
     case commandLineTooLong(limit: Int)
     case brokenRequest(length: UInt32)
     case disk(DiskError)
+    case share(VolumeShareError)
     case system(SystemError)
 
     public static let devicePath = "/dev/penumbra"
@@ -60,6 +61,7 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
         case .brokenRequest(let length):
             "the module passed on a request of \(length) bytes, more than one can have"
         case .disk(let error): "\(error)"
+        case .share(let error): "\(error)"
         case .system(let error): "\(error)"
         }
     }

@@ -48,6 +48,15 @@ struct BootCommand: ParsableCommand {
     )
     var publish: [PublishedPort] = []
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            A directory, of the host that the VM runs on, that the guest can mount with 'mount -t 9p -o \
+            trans=xen,version=9p2000.L,msize=524288 TAG DIRECTORY' if its kernel has the modules 9pnet_xen and 9p \
+            (Debian's cloud kernels have not); ':ro' behind it: the guest can only read. Repeat for more.
+            """, valueName: "TAG=PATH"), completion: .file())
+    var share: [ShareOption] = []
+
     @OptionGroup var options: LinuxGuestOptions
 
     enum NetworkKind: String, ExpressibleByArgument, CaseIterable {
@@ -66,6 +75,9 @@ struct BootCommand: ParsableCommand {
         guard network == .user || publish.isEmpty else {
             throw ValidationError("--publish needs --network user")
         }
+        guard share.count <= VolumeShare.limit else {
+            throw ValidationError("--share: at most \(VolumeShare.limit) of them")
+        }
     }
 
     func run() throws {
@@ -78,7 +90,8 @@ struct BootCommand: ParsableCommand {
             case .thisHost:
                 try LocalGuest(
                     kernel: kernel, initrd: initrd, commandLine: cmdline, options: options, disks: disks,
-                    network: network == .user ? try UserNetwork.start(publishing: publish) : nil
+                    network: network == .user ? try UserNetwork.start(publishing: publish) : nil,
+                    shares: share.map(\.share)
                 ).run()
             case .machine(let connection): try run(initrd, on: connection)
             }
@@ -88,7 +101,7 @@ struct BootCommand: ParsableCommand {
     /// The devices once more, for the penumbra in the machine.
     private var deviceWords: [String] {
         disk.map { "--disk=\($0.text)" } + ["--network=\(network.rawValue)"]
-            + publish.map { "--publish=\($0)" }
+            + publish.map { "--publish=\($0)" } + share.map { "--share=\($0.text)" }
     }
 
     private func run(_ initrd: [UInt8]?, on connection: Connection) throws -> Int32 {

@@ -65,6 +65,7 @@ struct LocalGuest {
     let options: LinuxGuestOptions
     var disks: [Disk] = []
     var network: NetworkSettings?
+    var shares: [VolumeShare] = []
     var session: GuestSession?
     /// The session's input ends with this process's.
     var inputEnds = false
@@ -121,8 +122,7 @@ struct LocalGuest {
         settings.debug = options.debug
         return try XenGuest(
             kernel: try Files.read(kernel), initrd: initrd, name: name, settings, disks: disks,
-            network: network,
-            on: device)
+            network: network, shares: shares, on: device)
     }
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 
 int linux_pipe_cloexec(int ends[2]);                                /* pipe2(2), O_CLOEXEC */
 int linux_pidfd_open(pid_t process);                                /* pidfd_open(2) */
@@ -33,6 +34,15 @@ int linux_window_size(int terminal, uint16_t *rows, uint16_t *columns); /* ioctl
 /* preadv2(2), with RWF_NOWAIT if `no_wait`: EAGAIN, or less than all, where it would have to wait. */
 ssize_t linux_preadv(int descriptor, const struct iovec *pieces, int count, uint64_t offset, int no_wait);
 int linux_punch_hole(int descriptor, uint64_t offset, uint64_t length); /* fallocate(2), keeping the size */
+/* openat2(2), O_PATH: the file itself, a symbolic link too, in the directory and on its mount. */
+int linux_open_entry(int directory, const char *name);
+int linux_open_root(const char *path);                              /* open(2), O_PATH, a directory */
+int linux_chown(int descriptor, uid_t user, gid_t group);           /* fchownat(2), AT_EMPTY_PATH */
+ssize_t linux_directory_entries(int directory, void *buffer, size_t size); /* getdents64(2) */
+/* F_OFD_SETLK of fcntl_locking(2): whence SEEK_SET; length 0 is up to the end. */
+int linux_set_lock(int file, short kind, uint64_t start, uint64_t length);
+/* F_OFD_GETLK: puts in what is in the way; F_UNLCK: nothing. */
+int linux_find_lock(int file, short *kind, uint64_t *start, uint64_t *length);
 uint64_t linux_tsc(void);                                           /* the rdtsc instruction */
 
 /* Calls `each` for every shared object of this process that has a path: dl_iterate_phdr(3). */

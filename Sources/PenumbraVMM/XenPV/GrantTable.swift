@@ -185,10 +185,10 @@ final class GrantMapping: Sendable {
         try ram.append(pieces(ranges), to: &bytes)
     }
 
-    /// Writes bytes from the mapping's start on.
-    func write(_ bytes: ArraySlice<UInt8>) throws {
+    /// Writes bytes, which may lie across pages.
+    func write(_ bytes: ArraySlice<UInt8>, at offset: Int = 0) throws {
         precondition(access == .readAndWrite)
-        try ram.write(bytes, to: pieces([0..<bytes.count]))
+        try ram.write(bytes, to: pieces([offset..<(offset + bytes.count)]))
     }
 
     /// Fills these bytes from a file; false: that would have taken waiting.

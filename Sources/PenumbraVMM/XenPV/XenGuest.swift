@@ -11,15 +11,19 @@ public final class XenGuest: Sendable {
     private let domain: XenStoreDomain
     private let disks: [DiskFile]
     private let network: NetworkSettings?
+    private let shares: [SharedDirectory]
 
     /// Builds the VM; `kernel` and `initrd` are whole files. The disks' files are open and locked from
-    /// here on until the guest is gone.
+    /// here on until the guest is gone; the shares' directories are open.
     public init(
         kernel: [UInt8], initrd: [UInt8]?, name: GuestName, _ options: GuestOptions, disks: [Disk] = [],
-        network: NetworkSettings? = nil, on device: Device
+        network: NetworkSettings? = nil, shares: [VolumeShare] = [], on device: Device
     ) throws(VMMError) {
         self.disks = try Self.open(disks)
         self.network = network
+        do throws(VolumeShareError) { self.shares = try SharedDirectory.open(shares) } catch {
+            throw .share(error)
+        }
         try HostMemory.check(options.memory)
         if let initrd { try Self.check(initrd: initrd, against: options.memory) }
         image = try Self.image(kernel: kernel, initrd: initrd, options)
@@ -116,10 +120,13 @@ public final class XenGuest: Sendable {
         let grants = GrantTable(special: special.memory, ram: image.memory)
         let sessionConsole = try session.map { try self.console(of: $0, grants) }
         let disks = try disks.map { try BlockBackend($0, grants: grants, report: report, open: openChannel) }
+        let shares = try shares.enumerated().map { number, share in
+            try NinePBackend(share, number: number, grants: grants, open: openChannel)
+        }
         let interface = try network.map { try NetworkBackend($0, grants: grants, open: openChannel) }
         let agentConsole = agent.map { AgentConsole($0, grants: grants, open: openChannel) }
         let others: [(any XenBackend)?] = [interface, sessionConsole, agentConsole]
-        let backends: [any XenBackend] = disks + others.compactMap { $0 }
+        let backends: [any XenBackend] = disks + shares + others.compactMap { $0 }
         defer { for backend in backends { backend.disconnect() } }
         let store = XenStoreDevice(
             try EventChannel(run.machine, port: UInt32(XENPV_PORT_XENSTORE)),
