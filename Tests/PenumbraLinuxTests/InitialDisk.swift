@@ -30,6 +30,13 @@ struct InitialDisk {
         return disk.root.appending(path: "modules/0-\(name).ko")
     }
 
+    /// With what a kernel's shares need.
+    static func shares(_ kernel: String) throws -> URL {
+        let disk = try InitialDisk()
+        try disk.shell("install '\(sources.path)/shares' bin")
+        return try disk.addingModules(["netfs", "fscache", "9pnet", "9p", "9pnet_xen"], of: kernel).finished()
+    }
+
     /// The static executable of one program, to run in the machine.
     static func program(_ name: String) throws -> URL {
         let disk = try InitialDisk()
@@ -43,7 +50,7 @@ struct InitialDisk {
     private init() throws {
         try FileManager.default.createDirectory(
             at: root.appending(path: "bin"), withIntermediateDirectories: true)
-        for program in ["memory", "forks", "vector", "tasks", "disk"] {
+        for program in ["memory", "forks", "vector", "tasks", "disk", "share"] {
             try compile(program, to: "bin/\(program)", ["-pthread"])
         }
         try compile("nothing", to: "nothing", ["-nostdlib"])

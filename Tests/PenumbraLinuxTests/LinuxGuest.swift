@@ -16,6 +16,8 @@ struct LinuxGuest {
         case disks(seed: Int, steps: Int, isSecond: Bool)
         /// Durable writes to xvda, without end.
         case append
+        /// Programs/shares, with so many hundred files.
+        case shares(hundreds: Int)
         /// What Programs/init calls so.
         case other(String)
     }
@@ -69,6 +71,7 @@ struct LinuxGuest {
         case .disks(let seed, let steps, let isSecond):
             "job=\(isSecond ? "disks-again" : "disks") disk_seed=\(seed) steps=\(steps)"
         case .append: "job=append"
+        case .shares(let hundreds): "job=shares hundreds=\(hundreds)"
         case .other(let name): "job=\(name)"
         }
     }
@@ -77,6 +80,7 @@ struct LinuxGuest {
         switch job {
         case .stress, .soak: InitialDisk.stress
         case .disks, .append: Result { try InitialDisk.disks(kernel) }
+        case .shares: Result { try InitialDisk.shares(kernel) }
         case .programs, .other: InitialDisk.programs
         }
     }
@@ -89,6 +93,7 @@ struct LinuxGuest {
         case .soak(_, let seconds): 200 + 3 * seconds
         case .disks(_, let steps, _): 300 + steps / 8
         case .append, .other: 200
+        case .shares(let hundreds): 400 + 200 * hundreds
         }
     }
 
@@ -101,8 +106,15 @@ struct LinuxGuest {
         case .disks(_, _, false): ["disk: 0", "mkfs.ext4: 0", "files: 0", "end"]
         case .disks(_, _, true): ["disk: 0", "files: 0", "fsck.ext4: 0", "read-only: refused", "end"]
         case .append, .other: []
+        case .shares: Self.sharesReports
         }
     }
+
+    private static let sharesReports =
+        ["none", "mmap", "loose"].flatMap { cache in
+            ["mount \(cache)", "\(cache) programs", "\(cache) bytes"] + (cache == "none" ? ["tree"] : [])
+                + ["\(cache) empty", "umount \(cache)"]
+        }.map { "\($0): 0" } + ["mount fixed: 0", "fixed: 0", "umount fixed: 0", "end"]
 
     /// What is wrong with how it ended; nil: nothing.
     func judge(_ result: Finished) -> String? {

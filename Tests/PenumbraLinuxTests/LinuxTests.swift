@@ -62,6 +62,22 @@ struct LinuxTests {
         try expectNothingLeft(on: machine)
     }
 
+    @Test("A directory of the host's is shared, and no more than that directory")
+    func shares() throws {
+        let machine = try TestMachine(Self.release("6.1"))
+        let made = try machine.shell(
+            """
+            mkdir /tmp/data /tmp/fixed && echo 'from the host' >/tmp/fixed/file && echo secret >/tmp/secret &&
+                ln -s ../secret /tmp/fixed/way
+            """)
+        #expect(made.status == 0, "\(made.errors)")
+        let guest = LinuxGuest("6.1", .shares(hundreds: Scale.hundreds))
+        let options = ["--share", "data=/tmp/data", "--share", "fixed=/tmp/fixed:ro"]
+        if let wrong = guest.judge(try guest.boot(on: machine, options: options)) { Issue.record("\(wrong)") }
+        #expect(try machine.shell("ls /tmp/data; cat /tmp/fixed/file").output == "from the host\n")
+        try expectNothingLeft(on: machine)
+    }
+
     @Test("Reboot, panic, time-out and signals are told apart")
     func ends() throws {
         let machine = try TestMachine(Self.release("6.1-cloud"))
@@ -194,5 +210,7 @@ enum Scale {
     static let steps = isFull ? 10000 : 1000
     static let forks = isFull ? 2000 : 300
     static let boots = isFull ? 300 : 30
+    /// Of files in a share.
+    static let hundreds = isFull ? 10 : 1
     static let kills = isFull ? 100 : 10
 }
