@@ -55,9 +55,9 @@ struct Initramfs {
         }
     }
 
-    /// What images and containers are made with.
+    /// What containers' disks are made with, and connects them to the network.
     private static func tools() throws(MachineError) -> [String] {
-        try [("sqfstar", "squashfs-tools"), ("mke2fs", "e2fsprogs")].map { tool throws(MachineError) in
+        try [("mke2fs", "e2fsprogs"), ("passt", "passt")].map { tool throws(MachineError) in
             guard let path = Files.program(tool.0) else {
                 throw .missing(
                     what: tool.0, path: "\(tool.0) in PATH", remedy: "install Debian's package \(tool.1)")

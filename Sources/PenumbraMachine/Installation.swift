@@ -97,9 +97,10 @@ public struct KernelFiles: Sendable {
         ])
     }
 
-    /// The modules for a disk with ext4, after the agent's.
+    /// The modules for a disk with ext4 and a network interface, after the agent's.
     var diskModules: [String] {
         modules([
+            "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net",
             "drivers/block/virtio_blk", "crypto/crc32c_generic", "lib/crc16", "fs/mbcache", "fs/jbd2/jbd2",
             "fs/ext4/ext4",
         ])

@@ -76,6 +76,8 @@ public struct MachineSettings: Sendable {
                 "-drive",
                 "file=\(state.dataDisk),if=none,id=data,format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap",
                 "-device", "virtio-blk-pci,drive=data,serial=\(DataDisk.serial)",
+                // For containers' networks; the addresses in machine/init are QEMU's own defaults.
+                "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             ]
         }
         return arguments + qemuArguments

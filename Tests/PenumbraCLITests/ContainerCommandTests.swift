@@ -37,7 +37,9 @@ import Testing
         ["run", "--cap-add", "FLY", "debian"], ["run", "--ulimit", "nofile", "debian"],
         ["run", "--ulimit", "nofile=5:1", "debian"], ["run", "--label", "=x", "debian"],
         ["run", "--env", "=x", "debian"], ["run", "--stop-signal", "65", "debian"],
-        ["run", "--network", "bridge", "debian"], ["run", "--env-file", "/nonexistent/file", "debian"],
+        ["run", "--network", "bridge", "debian"], ["run", "-p", "80:80", "debian"],
+        ["run", "--network", "user", "-p", "80", "debian"],
+        ["run", "--env-file", "/nonexistent/file", "debian"],
         ["exec", "web"], ["exec", "--nosuch", "web", "ls"], ["exec", "--env", "A", "web", "ls"],
         ["exec", "--workdir", "x", "web", "ls"], ["start"], ["start", "--attach", "a", "b"], ["rm"], ["wait"],
         ["logs"], ["logs", "--tail", "-1", "a"], ["logs", "--since", "yesterday", "a"],
@@ -54,6 +56,7 @@ import Testing
             "--workdir", "/srv", "--entrypoint", "", "--hostname", "h.example", "--read-only",
             "--tmpfs", "/run:size=64m,mode=755", "--cap-add", "NET_ADMIN", "--cap-drop", "ALL",
             "--ulimit", "nofile=1:2", "--label", "a=b", "-m", "512M", "--stop-signal", "INT",
+            "--network", "user", "-p", "8080:80", "-p", "127.0.0.1:53:53/udp",
         ]
         let here = try parse(words + ["debian", "ls", "-l"], as: RunCommand.self)
         let creation = ContainerCreation(options: here.options, image: "debian", command: ["ls", "-l"])
@@ -64,6 +67,7 @@ import Testing
         #expect(there.options.entrypoint == "" && there.options.user == "www-data:33")
         #expect(try there.options.capabilities() == Capabilities(name: "NET_ADMIN"))
         #expect(try there.options.limits() == [.init(name: "nofile", soft: 1, hard: 2)])
+        #expect(there.options.publish == ["8080:80", "127.0.0.1:53:53/udp"])
         #expect(there.options.env == ["A=1", "B="] && there.options.memory == "512M")
     }
 

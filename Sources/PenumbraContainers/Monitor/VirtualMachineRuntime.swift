@@ -47,7 +47,8 @@ final class VirtualMachineRuntime: ContainerRuntime {
         changes.path = files.disk
         let guest = try XenGuest(
             kernel: Files.read(bundle.kernel), initrd: Files.read(bundle.initramfs),
-            name: GuestName(configuration.id.short), options, disks: [image, changes], on: Device())
+            name: GuestName(configuration.id.short), options, disks: [image, changes],
+            network: try network(), on: Device())
         let output = try ConsoleOutput(
             to: Descriptor(path: files.bootLog, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600),
             total: Self.bootLogLimit)
@@ -77,6 +78,12 @@ final class VirtualMachineRuntime: ContainerRuntime {
         } catch { return "\(error)" }
     }
 
+    private func network() throws -> NetworkSettings? {
+        guard configuration.network == .user else { return nil }
+        return try UserNetwork.start(
+            publishing: configuration.publishedPorts.compactMap { PublishedPort($0) })
+    }
+
     private func specification() -> ContainerSpec {
         var spec = ContainerSpec(
             hostname: configuration.hostname,
@@ -97,6 +104,12 @@ final class VirtualMachineRuntime: ContainerRuntime {
             FileSpec(path: "/etc/hosts", content: Array(hosts.utf8)),
             FileSpec(path: "/etc/hostname", content: Array((configuration.hostname + "\n").utf8)),
         ]
+        guard configuration.network == .user else { return spec }
+        spec.network = NetworkSpec(
+            addresses: [.init(UserNetwork.address, prefixLength: UserNetwork.prefixLength)],
+            gateways: [UserNetwork.gateway], mtu: UserNetwork.mtu)
+        let server = UserNetwork.nameServer.map(String.init).joined(separator: ".")
+        spec.files.append(FileSpec(path: "/etc/resolv.conf", content: Array("nameserver \(server)\n".utf8)))
         return spec
     }
 

@@ -59,6 +59,7 @@ struct ContainerCreation {
         configuration.isReadOnly = options.readOnly
         configuration.memoryMounts = try options.tmpfs.map { try TemporaryMount($0).mount }
         configuration.network = options.network
+        configuration.publishedPorts = options.publish
         configuration.labels = own.labels.reduce(into: [:]) { $0[$1.name] = $1.value }
             .merging(try options.labels()) { $1 }
         configuration.isRemovedAtEnd = options.isRemovedAtEnd
@@ -97,6 +98,7 @@ struct ContainerCreation {
         add("hostname", options.hostname)
         add("stop-signal", options.stopSignal)
         addAll("env", try options.environment(lookup: environmentVariable))
+        addAll("publish", options.publish)
         addAll("tmpfs", options.tmpfs)
         addAll("cap-add", options.capAdd)
         addAll("cap-drop", options.capDrop)

@@ -67,8 +67,13 @@ struct ContainerOptions: ParsableArguments {
     @Option(help: "Virtual CPUs: a guest has one.")
     var cpus = "1"
 
-    @Option(help: "none: loopback only.")
+    @Option(help: "none: loopback only; user: the host's network, through passt.")
     var network = ContainerConfiguration.Network.none
+
+    @Option(
+        name: [.short, .long], parsing: .singleValue,
+        help: "[ADDRESS:]HOST:GUEST[/udp], a port of the host that leads to the container; repeat for more.")
+    var publish: [String] = []
 
     @Option(help: "What 'penumbra stop' sends: a signal's name or number.")
     var stopSignal: String?
@@ -88,6 +93,12 @@ struct ContainerOptions: ParsableArguments {
             throw ValidationError("--workdir: '\(workdir)' is no absolute path")
         }
         _ = try tmpfs.map { try TemporaryMount($0) }
+        if let port = publish.first(where: { PublishedPort($0) == nil }) {
+            throw ValidationError("--publish: '\(port)' is no [ADDRESS:]HOST:GUEST[/udp]")
+        }
+        guard publish.isEmpty || network == .user else {
+            throw ValidationError("--publish needs --network user")
+        }
         _ = try capabilities()
         _ = try limits()
         _ = try labels()
