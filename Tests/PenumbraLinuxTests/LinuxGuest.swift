@@ -110,11 +110,16 @@ struct LinuxGuest {
         }
     }
 
-    private static let sharesReports =
-        ["none", "mmap", "loose"].flatMap { cache in
-            ["mount \(cache)", "\(cache) programs", "\(cache) bytes"] + (cache == "none" ? ["tree"] : [])
-                + ["\(cache) empty", "umount \(cache)"]
-        }.map { "\($0): 0" } + ["mount fixed: 0", "fixed: 0", "umount fixed: 0", "end"]
+    private static let sharesReports: [String] = {
+        var steps: [String] = []
+        for cache in ["none", "mmap", "loose"] {
+            steps += ["mount \(cache)", "\(cache) programs", "\(cache) bytes"]
+            if cache == "none" { steps.append("tree") }
+            steps += ["\(cache) empty", "umount \(cache)"]
+        }
+        steps += ["mount fixed", "fixed", "umount fixed"]
+        return steps.map { "\($0): 0" } + ["end"]
+    }()
 
     /// What is wrong with how it ended; nil: nothing.
     func judge(_ result: Finished) -> String? {
