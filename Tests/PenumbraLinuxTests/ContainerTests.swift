@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import PenumbraTestSupport
+import Testing
+
+/// Containers as a user meets them, in a machine with a disk, of an image with busybox alone.
+@Suite(.serialized) struct ContainerTests {
+    /// An archive as `docker save` makes them, of a root with busybox and links to it.
+    private static let archive = """
+        set -e; cd "$1"; mkdir -p root/bin root/etc root/tmp; cp "$(command -v busybox)" root/bin/busybox
+        for name in $(root/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root/bin/$name; done
+        printf 'root:x:0:0::/root:/bin/sh\\nuser:x:1000:1000::/tmp:/bin/sh\\n' >root/etc/passwd
+        printf 'root:x:0:\\nuser:x:1000:\\n' >root/etc/group
+        tar -C root --owner=0 --group=0 -cf layer.tar .; sum=$(sha256sum <layer.tar)
+        printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"],"Env":["FROM=image"]},' >config.json
+        printf '"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' ${sum%% *} >>config.json
+        printf '[{"Config":"config.json","RepoTags":["busybox:test"],"Layers":["layer.tar"]}]' >manifest.json
+        tar -cf archive.tar config.json layer.tar manifest.json
+        """
+
+    private let directory = FileManager.default.temporaryDirectory.appending(
+        path: "penumbra-containers-\(UUID().uuidString)")
+
+    private let name = "containers-\(ProcessInfo.processInfo.processIdentifier)"
+
+    /// In the machine, with words behind the verb's first.
+    private func penumbra(_ verb: String, _ words: String...) throws -> Finished {
+        try PenumbraTestSupport.penumbra([verb, "--machine", name] + words)
+    }
+
+    private func run(_ words: String...) throws -> Finished {
+        try PenumbraTestSupport.penumbra(["run", "--machine", name, "--rm"] + words)
+    }
+
+    @Test("Containers of an image with busybox") func containers() throws {
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let made = try RunningProgram(
+            URL(filePath: "/bin/sh"), ["-c", Self.archive, "sh", directory.path]
+        ).finished()
+        try #require(made.status == 0, "\(made.errors)")
+        let started = try PenumbraTestSupport.penumbra(
+            "machine", "start", "--name", name, "--disk", "2G", "--timeout", "300")
+        try #require(started.status == 0, "\(started.errors)")
+        defer { stopMachine() }
+        let loaded = try PenumbraTestSupport.penumbra(
+            "image", "load", "--machine", name, "--quiet", directory.appending(path: "archive.tar").path)
+        try #require(loaded.output == "Loaded image: busybox:test\n", "\(loaded.errors)")
+        try exitCodes()
+        try flags()
+        try life()
+        try manyAtOnce()
+        let complaints = try PenumbraTestSupport.penumbra(
+            "machine", "logs", "--name", name, "--log", "console", "--complaints")
+        #expect(complaints.status == 0, "\(complaints.output)")
+    }
+
+    private func stopMachine() {
+        _ = try? PenumbraTestSupport.penumbra("machine", "stop", "--name", name)
+        let state = ProcessInfo.processInfo.environment["PENUMBRA_STATE_DIR"]
+        if let state { try? FileManager.default.removeItem(atPath: "\(state)/machine/\(name)/data.img") }
+    }
+
+    private func exitCodes() throws {
+        for (command, status) in [
+            (["true"], Int32(0)), (["false"], 1), (["sh", "-c", "exit 42"], 42), (["nosuch"], 127),
+            (["/etc/passwd"], 126), (["sh", "-c", "sh -c 'kill -SEGV $$'"], 139),
+        ] {
+            let finished = try PenumbraTestSupport.penumbra(
+                ["run", "--machine", name, "--rm", "busybox:test"] + command)
+            #expect(finished.status == status, "\(command): \(finished.output)\(finished.errors)")
+        }
+        let unknown = try run("nosuch.invalid/image:1", "true")
+        #expect(unknown.status == 125 && unknown.errors.contains("nosuch.invalid"), "\(unknown.errors)")
+    }
+
+    /// Each against what the OCI runtime specification has for it.
+    private func flags() throws {
+        let show = """
+            echo "$FROM $A $B"; id -u; id -g; pwd; hostname; ulimit -n; grep CapEff /proc/self/status
+            touch /file 2>/dev/null && echo written; df -k /small | tail -n 1 | awk '{print $2}'
+            """
+        let finished = try run(
+            "-e", "A=1", "--env", "B=two words", "--user", "user", "--workdir", "/tmp", "--hostname", "box",
+            "--ulimit", "nofile=99:100", "--cap-drop", "ALL", "--read-only", "--tmpfs", "/small:size=64k",
+            "busybox:test", "sh", "-c", show)
+        #expect(
+            finished.output == """
+                image 1 two words
+                1000
+                1000
+                /tmp
+                box
+                99
+                CapEff:\t0000000000000000
+                64
+
+                """, "\(finished.errors)")
+        let entry = try run("--entrypoint", "echo", "busybox:test", "-n", "words")
+        #expect(entry.output == "words", "\(entry.errors)")
+    }
+
+    private func life() throws {
+        let script = "trap 'echo bye; exit 3' TERM; echo up; echo kept >/kept; while :; do sleep 0.1; done"
+        let run = try penumbra("run", "-d", "--name", "web", "busybox:test", "sh", "-c", script)
+        #expect(run.status == 0 && run.output.count == 65, "\(run.errors)")
+        let again = try penumbra("run", "-d", "--name", "web", "busybox:test", "true")
+        #expect(again.status == 125 && again.errors.contains("the name 'web' is in use"), "\(again.errors)")
+        #expect(try penumbra("ps", "--format", "{{.Names}} {{.State}}").output == "web running\n")
+        let inside = try penumbra("exec", "web", "sh", "-c", "cat /kept; exit 5")
+        #expect(inside.status == 5 && inside.output == "kept\n", "\(inside.errors)")
+        #expect(try penumbra("rm", "web").errors.contains("is running"))
+        #expect(try penumbra("stop", "web").status == 0)
+        #expect(try penumbra("logs", "web").output == "up\nbye\n")
+        #expect(try penumbra("logs", "-n", "1", "web").output == "bye\n")
+        #expect(try penumbra("wait", "web").output == "3\n")
+        // What it wrote is still there.
+        #expect(try penumbra("start", "web").status == 0)
+        #expect(try penumbra("exec", "web", "cat", "/kept").output == "kept\n")
+        #expect(try penumbra("kill", "web").status == 0)
+        #expect(try penumbra("wait", "web").output == "137\n")
+        #expect(try penumbra("start", "web").status == 0)
+        try killMonitor()
+        let state = try penumbra("inspect", "--format", "{{.State.Status}} {{.State.Error}}", "web")
+        #expect(state.output == "exited its VM's process was killed on the host\n", "\(state.errors)")
+        #expect(try penumbra("rm", "web").output == "web\n")
+        #expect(try penumbra("ps", "-a", "-q").output == "")
+    }
+
+    /// SIGKILL, as when the host's memory runs out.
+    private func killMonitor() throws {
+        let script = """
+            for process in /proc/[0-9]*; do
+                ! grep -q container-monitor $process/cmdline 2>/dev/null || kill -9 ${process#/proc/}
+            done; sleep 1
+            """
+        #expect(
+            try PenumbraTestSupport.penumbra("machine", "exec", "--name", name, "--", "sh", "-c", script)
+                .status
+                == 0)
+    }
+
+    private func manyAtOnce() throws {
+        let programs = try (1...5).map { number in
+            try RunningProgram(
+                Tree.penumbra,
+                [
+                    "run", "--machine", name, "--rm", "--memory", "128M", "busybox:test", "sh", "-c",
+                    "echo from \(number); exit \(number)",
+                ])
+        }
+        for (number, program) in zip(1..., programs) {
+            let finished = try program.finished()
+            #expect(
+                finished.status == Int32(number) && finished.output == "from \(number)\n",
+                "\(finished.errors)")
+        }
+    }
+}
