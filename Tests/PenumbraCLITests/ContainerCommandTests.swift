@@ -87,6 +87,11 @@ import Testing
         #expect(try capabilities("--cap-add", "SYS_ADMIN").isSuperset(of: .standard))
     }
 
+    @Test(arguments: [("64k", UInt64(65536)), ("1G", 1 << 30), ("4096", 4096)])
+    func aMountInMemoryHasASize(_ text: String, _ bytes: UInt64) throws {
+        #expect(try TemporaryMount("/run:size=\(text)").mount.limit == bytes)
+    }
+
     @Test func theLaterVariableHolds() {
         #expect(
             ContainerCreation.merged(["PATH=/bin", "A=1"], ["A=2", "B=3"]) == ["PATH=/bin", "A=2", "B=3"])

@@ -64,7 +64,7 @@ import Testing
     private func exitCodes() throws {
         for (command, status) in [
             (["true"], Int32(0)), (["false"], 1), (["sh", "-c", "exit 42"], 42), (["nosuch"], 127),
-            (["/etc/passwd"], 126), (["sh", "-c", "sh -c 'kill -SEGV $$'"], 139),
+            (["/etc/passwd"], 126), (["sh", "-c", "sh -c 'kill -SEGV $$'; exit $?"], 139),
         ] {
             let finished = try PenumbraTestSupport.penumbra(
                 ["run", "--machine", name, "--rm", "busybox:test"] + command)
@@ -131,7 +131,7 @@ import Testing
     private func killMonitor() throws {
         let script = """
             for process in /proc/[0-9]*; do
-                ! grep -q container-monitor $process/cmdline 2>/dev/null || kill -9 ${process#/proc/}
+                ! grep -q 'container-monito[r]' $process/cmdline 2>/dev/null || kill -9 ${process#/proc/}
             done; sleep 1
             """
         #expect(

@@ -185,7 +185,7 @@ struct TemporaryMount {
         for option in parts.dropFirst().flatMap({ $0.split(separator: ",") }) {
             let words = option.split(separator: "=", maxSplits: 1)
             switch (words.first, words.count) {
-            case ("size", 2): mount.limit = try MemorySize(words[1].uppercased()).bytes
+            case ("size", 2): mount.limit = try Self.bytes(words[1])
             case ("mode", 2):
                 guard let mode = UInt32(words[1], radix: 8), mode <= 0o7777 else {
                     throw ValidationError("--tmpfs: '\(words[1])' is no mode")
@@ -195,6 +195,16 @@ struct TemporaryMount {
             }
         }
         self.mount = mount
+    }
+
+    /// "65536", "64k", "1M", "2g", as mount(8) takes it.
+    private static func bytes(_ text: Substring) throws -> UInt64 {
+        let shifts: [String: UInt64] = ["k": 10, "m": 20, "g": 30]
+        let shift = text.last.flatMap { shifts[$0.lowercased()] }
+        guard let number = UInt64(shift == nil ? text : text.dropLast()), number > 0, number < 1 << 30 else {
+            throw ValidationError("--tmpfs: '\(text)' is no size, such as 64k or 1g")
+        }
+        return number << (shift ?? 0)
     }
 }
 
