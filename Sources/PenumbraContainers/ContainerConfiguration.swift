@@ -23,6 +23,22 @@ public struct ContainerConfiguration: Equatable, Sendable {
         }
     }
 
+    /// A directory of the host's, or a volume (`VolumeStore`), within the container.
+    public struct VolumeMount: Equatable, Sendable {
+        public enum Source: Equatable, Sendable {
+            case directory(String)
+            case volume(VolumeName)
+        }
+
+        public var source: Source
+        public var target: String
+        public var isReadOnly: Bool
+
+        public init(_ source: Source, target: String, isReadOnly: Bool = false) {
+            (self.source, self.target, self.isReadOnly) = (source, target, isReadOnly)
+        }
+    }
+
     public struct Limit: Equatable, Sendable {
         /// As setrlimit(2) calls it, in lower case: "nofile".
         public var name: String
@@ -58,6 +74,7 @@ public struct ContainerConfiguration: Equatable, Sendable {
 
     public var isReadOnly = false
     public var memoryMounts: [MemoryMount] = []
+    public var volumeMounts: [VolumeMount] = []
     public var network = Network.none
     /// As the user wrote them: "8080:80".
     public var publishedPorts: [String] = []

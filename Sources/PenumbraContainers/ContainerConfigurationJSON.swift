@@ -15,7 +15,8 @@ extension ContainerConfiguration {
             ("hasTerminal", .boolean(hasTerminal)), ("keepsInputOpen", .boolean(keepsInputOpen)),
             ("stopSignal", .number(UInt64(stopSignal))), ("limits", .array(limits.map(\.json))),
             ("capabilities", .number(capabilities)), ("isReadOnly", .boolean(isReadOnly)),
-            ("memoryMounts", .array(memoryMounts.map(\.json))), ("network", .string(network.rawValue)),
+            ("memoryMounts", .array(memoryMounts.map(\.json))),
+            ("volumeMounts", .array(volumeMounts.map(\.json))), ("network", .string(network.rawValue)),
             ("publishedPorts", .strings(publishedPorts)), ("memory", .number(memory)),
             ("kernel", .string(kernel)), ("labels", .labels(labels)),
             ("isRemovedAtEnd", .boolean(isRemovedAtEnd)),
@@ -47,6 +48,9 @@ extension ContainerConfiguration {
         memoryMounts = try field.list("memoryMounts") { (json) throws(JSONField.Problem) in
             try MemoryMount(json)
         }
+        volumeMounts = try field.list("volumeMounts") { (json) throws(JSONField.Problem) in
+            try VolumeMount(json)
+        }
         network = try field.parsed("network") { Network(rawValue: $0) }
         publishedPorts = try field.texts("publishedPorts")
         labels = try field.labels("labels")
@@ -77,6 +81,43 @@ extension ContainerConfiguration.MemoryMount {
         self.init(
             target: try field.text("target"), limit: try field.number("limit"),
             permissions: UInt32(truncatingIfNeeded: try field.number("permissions")))
+    }
+}
+
+extension ContainerConfiguration.VolumeMount {
+    var json: JSON {
+        .object([
+            ("source", .string(source.text)), ("target", .string(target)),
+            ("isReadOnly", .boolean(isReadOnly)),
+        ])
+    }
+
+    init(_ json: JSON) throws(JSONField.Problem) {
+        let field = JSONField(json)
+        self.init(
+            try field.parsed("source", Source.init), target: try field.text("target"),
+            isReadOnly: try field.flag("isReadOnly"))
+    }
+}
+
+extension ContainerConfiguration.VolumeMount.Source {
+    /// An absolute path, or a volume's name: what begins with a slash is no name.
+    public var text: String {
+        switch self {
+        case .directory(let path): path
+        case .volume(let name): name.text
+        }
+    }
+
+    /// nil: neither.
+    public init?(_ text: String) {
+        if text.hasPrefix("/") {
+            self = .directory(text)
+        } else if let name = try? VolumeName(text) {
+            self = .volume(name)
+        } else {
+            return nil
+        }
     }
 }
 

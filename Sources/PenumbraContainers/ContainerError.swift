@@ -19,6 +19,9 @@ public enum ContainerError: Error, Equatable, CustomStringConvertible {
     case startFailed(String, reason: String)
     case lost(String)
     case badOption(String, reason: String)
+    case badVolumeName(String)
+    case unknownVolume(String)
+    case volumeInUse(String, by: [String])
 
     public var description: String {
         switch self {
@@ -45,6 +48,11 @@ public enum ContainerError: Error, Equatable, CustomStringConvertible {
         case .lost(let name):
             "the VM of container '\(name)' is gone: 'penumbra inspect \(name)' tells how it ended"
         case .badOption(let option, let reason): "\(option): \(reason)"
+        case .badVolumeName(let text):
+            "'\(text)' is no name for a volume: use 2 to 128 letters, digits, '_', '.' and '-', the first a letter or digit"
+        case .unknownVolume(let name): "no such volume: '\(name)'; 'penumbra volume ls' lists them"
+        case .volumeInUse(let name, let containers):
+            "volume '\(name)' is in use by \(containers.joined(separator: ", ")): remove that first with 'penumbra rm'"
         }
     }
 }

@@ -66,7 +66,7 @@ struct Container {
         case .share(let tag):
             try modules.load("9p")
             try modules.load("9pnet_xen")
-            try self.mount(tag, at: place, type: "9p", options: "trans=xen,version=9p2000.L,cache=none")
+            try mountShare(tag, at: place)
         }
     }
 
@@ -80,6 +80,24 @@ struct Container {
             try Descriptor(path: path, flags: O_RDONLY)
         }
         try mount(path, at: place, type: type, flags)
+    }
+
+    /// With Linux' largest messages, and a cache for mappings alone, which cannot be written without one.
+    private static let shareOptions = "trans=xen,version=9p2000.L,cache=mmap,msize=524288"
+
+    /// The driver knows the tag a moment after it is loaded.
+    private mutating func mountShare(_ tag: String, at place: String) throws(AgentFailure) {
+        let known = (Files.text("/proc/filesystems") ?? "").split(separator: "\n")
+        guard known.contains(where: { $0 == "nodev\t9p" }) else {
+            throw AgentFailure(
+                .setup,
+                "the guest's kernel has no 9p file system, which volumes need: take another by --kernel")
+        }
+        try FileSystem.makeDirectories(place)
+        _ = try FileSystem.waiting(for: tag) { () throws(SystemError) in
+            try retrying("mount", tag) { Int(init_mount(tag, place, "9p", 0, Self.shareOptions)) }
+        }
+        mounts.append(place)
     }
 
     private mutating func mount(

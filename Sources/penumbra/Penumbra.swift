@@ -11,7 +11,8 @@ struct Penumbra: ParsableCommand {
             RunCommand.self, CreateCommand.self, StartCommand.self, StopCommand.self, KillCommand.self,
             RemoveCommand.self, WaitCommand.self, AttachCommand.self, ExecCommand.self, PsCommand.self,
             LogsCommand.self, InspectCommand.self, StatsCommand.self, ImageCommand.self,
-            ImagePullCommand.self, SandboxCommand.self, BootCommand.self, ResizeCommand.self,
+            ImagePullCommand.self, VolumeCommand.self, SandboxCommand.self, BootCommand.self,
+            ResizeCommand.self,
             GuestCommand.self, MachineCommand.self, DoctorCommand.self, InfoCommand.self, VersionCommand.self,
             MachineAgentCommand.self, ContainerMonitorCommand.self,
         ])
@@ -19,6 +20,8 @@ struct Penumbra: ParsableCommand {
     static func main() {
         // A reader of our output that leaves shows as a failed write, not as our death.
         signal(SIGPIPE, SIG_IGN)
+        // And so does a file that may not grow (RLIMIT_FSIZE), which a guest may try.
+        signal(SIGXFSZ, SIG_IGN)
         main(nil)
     }
 }

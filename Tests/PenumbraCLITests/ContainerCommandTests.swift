@@ -33,6 +33,13 @@ import Testing
         ["run", "--memory", "x", "debian"], ["run", "--cpus", "2", "debian"],
         ["run", "--hostname", "a b", "debian"], ["run", "--hostname", "-a", "debian"],
         ["run", "--workdir", "tmp", "debian"], ["run", "--tmpfs", "run", "debian"],
+        ["run", "-v", "data", "debian"], ["run", "-v", "./data:/srv", "debian"],
+        ["run", "-v", "data:srv", "debian"], ["run", "-v", "data:/", "debian"],
+        ["run", "-v", "data:/a/../..", "debian"], ["run", "-v", "data:/srv:z", "debian"],
+        ["run", "-v", "data:/srv", "--tmpfs", "/srv", "debian"], ["run", "--mount", "target=/srv", "debian"],
+        ["run", "--mount", "type=bind,source=data,target=/srv", "debian"],
+        ["run", "--mount", "type=volume,source=/data,target=/srv", "debian"],
+        ["run", "--mount", "type=tmpfs,target=/srv,size=1", "debian"],
         ["run", "--tmpfs", "/run:rw", "debian"], ["run", "--tmpfs", "/run:mode=9", "debian"],
         ["run", "--cap-add", "FLY", "debian"], ["run", "--ulimit", "nofile", "debian"],
         ["run", "--ulimit", "nofile=5:1", "debian"], ["run", "--label", "=x", "debian"],
@@ -56,7 +63,8 @@ import Testing
             "--workdir", "/srv", "--entrypoint", "", "--hostname", "h.example", "--read-only",
             "--tmpfs", "/run:size=64m,mode=755", "--cap-add", "NET_ADMIN", "--cap-drop", "ALL",
             "--ulimit", "nofile=1:2", "--label", "a=b", "-m", "512M", "--stop-signal", "INT",
-            "--network", "user", "-p", "8080:80", "-p", "127.0.0.1:53:53/udp",
+            "--network", "user", "-p", "8080:80", "-p", "127.0.0.1:53:53/udp", "-v", "data:/srv:ro",
+            "--mount", "source=more,dst=/more", "--mount", "type=tmpfs,target=/scratch",
         ]
         let here = try parse(words + ["debian", "ls", "-l"], as: RunCommand.self)
         let creation = ContainerCreation(options: here.options, image: "debian", command: ["ls", "-l"])
@@ -67,8 +75,21 @@ import Testing
         #expect(there.options.entrypoint == "" && there.options.user == "www-data:33")
         #expect(try there.options.capabilities() == Capabilities(name: "NET_ADMIN"))
         #expect(try there.options.limits() == [.init(name: "nofile", soft: 1, hard: 2)])
+        let mounts = try there.options.mounts()
+        #expect(
+            try mounts.volumes == [
+                .init(.volume(VolumeName("data")), target: "/srv", isReadOnly: true),
+                .init(.volume(VolumeName("more")), target: "/more"),
+            ])
+        #expect(mounts.memory.map(\.target) == ["/run", "/scratch"])
         #expect(there.options.publish == ["8080:80", "127.0.0.1:53:53/udp"])
         #expect(there.options.env == ["A=1", "B="] && there.options.memory == "512M")
+    }
+
+    @Test func aDirectoryOfOursIsNoneOfTheMachines() throws {
+        let verb = try parse(["run", "-v", "/srv:/data", "debian"], as: RunCommand.self)
+        #expect(try verb.options.mounts().volumes == [.init(.directory("/srv"), target: "/data")])
+        #expect(throws: ContainerError.self) { try verb.options.volumesForMachine() }
     }
 
     @Test func aVariableWithoutAValueHasOurs() throws {

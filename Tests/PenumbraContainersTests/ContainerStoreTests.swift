@@ -31,6 +31,10 @@ import Testing
         configuration.user = "www-data:33"
         configuration.limits = [.init(name: "nofile", soft: 1024, hard: .max)]
         configuration.memoryMounts = [.init(target: "/run", limit: 1 << 20, permissions: 0o755)]
+        configuration.volumeMounts = [
+            .init(.directory("/srv/data"), target: "/data", isReadOnly: true),
+            .init(.volume(try VolumeName("data")), target: "/more"),
+        ]
         configuration.network = .user
         configuration.publishedPorts = ["8080:80"]
         configuration.labels = ["a": "1", "b": ""]

@@ -96,6 +96,14 @@ import Testing
                 64
 
                 """, "\(finished.errors)")
+        let wrote = try run("-v", "data:/data", "busybox:test", "sh", "-c", "echo kept >/data/file")
+        #expect(wrote.status == 0, "\(wrote.errors)")
+        let read = try run(
+            "-v", "data:/in:ro", "busybox:test", "sh", "-c",
+            "cat /in/file; echo x 2>/dev/null >/in/file || echo refused")
+        #expect(read.output == "kept\nrefused\n", "\(read.errors)")
+        let removed = try PenumbraTestSupport.penumbra("volume", "rm", "--machine", name, "data")
+        #expect(removed.output == "data\n", "\(removed.errors)")
         let entry = try run("--entrypoint", "echo", "busybox:test", "-n", "words")
         #expect(entry.output == "words", "\(entry.errors)")
     }

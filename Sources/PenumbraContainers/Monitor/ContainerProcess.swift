@@ -9,15 +9,17 @@ public struct ContainerProcess {
     let id: ContainerID
     /// Where kernel bundles are kept.
     let kernels: String
+    let volumes: VolumeStore
     /// The squashfs of an image, by its id.
     let image: (String) throws -> String
     let terminal: TerminalSize?
 
     public init(
-        store: ContainerStore, id: ContainerID, kernels: String, image: @escaping (String) throws -> String,
-        terminal: TerminalSize?
+        store: ContainerStore, id: ContainerID, kernels: String, volumes: VolumeStore,
+        image: @escaping (String) throws -> String, terminal: TerminalSize?
     ) {
         (self.store, self.id, self.kernels, self.image) = (store, id, kernels, image)
+        self.volumes = volumes
         self.terminal = terminal
     }
 
@@ -33,7 +35,8 @@ public struct ContainerProcess {
         let monitor = try ContainerMonitor(
             container, in: store,
             runtime: VirtualMachineRuntime(
-                container.configuration, store.files(id), kernels: kernels, image: image, inbox: inbox),
+                container.configuration, store.files(id), kernels: kernels, volumes: volumes, image: image,
+                inbox: inbox),
             inbox: inbox, listener: listener, starter: starter, signals: signals)
         let exit = try monitor.run(terminal: terminal)
         socket.remove()

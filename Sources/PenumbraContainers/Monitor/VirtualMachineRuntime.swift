@@ -21,6 +21,7 @@ final class VirtualMachineRuntime: ContainerRuntime {
     private let configuration: ContainerConfiguration
     private let files: ContainerFiles
     private let kernels: String
+    private let volumes: VolumeStore
     private let image: (String) throws -> String
     private let inbox: RuntimeInbox
     private let link: AgentLink
@@ -28,9 +29,10 @@ final class VirtualMachineRuntime: ContainerRuntime {
 
     init(
         _ configuration: ContainerConfiguration, _ files: ContainerFiles, kernels: String,
-        image: @escaping (String) throws -> String, inbox: RuntimeInbox
+        volumes: VolumeStore, image: @escaping (String) throws -> String, inbox: RuntimeInbox
     ) throws {
         (self.configuration, self.files, self.kernels) = (configuration, files, kernels)
+        self.volumes = volumes
         (self.image, self.inbox) = (image, inbox)
         link = try AgentLink { inbox.post(.agent($0)) }
     }
@@ -48,7 +50,7 @@ final class VirtualMachineRuntime: ContainerRuntime {
         let guest = try XenGuest(
             kernel: Files.read(bundle.kernel), initrd: Files.read(bundle.initramfs),
             name: GuestName(configuration.id.short), options, disks: [image, changes],
-            network: try network(), on: Device())
+            network: try network(), shares: try shares(), on: Device())
         let output = try ConsoleOutput(
             to: Descriptor(path: files.bootLog, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600),
             total: Self.bootLogLimit)
@@ -84,6 +86,24 @@ final class VirtualMachineRuntime: ContainerRuntime {
             publishing: configuration.publishedPorts.compactMap { PublishedPort($0) })
     }
 
+    /// Tags by the mounts' places in the configuration.
+    private static func tag(_ number: Int) -> String { "volume\(number)" }
+
+    private func shares() throws -> [VolumeShare] {
+        try configuration.volumeMounts.enumerated().map { number, mount in
+            VolumeShare(tag: Self.tag(number), path: try path(mount.source), isReadOnly: mount.isReadOnly)
+        }
+    }
+
+    private func path(_ source: ContainerConfiguration.VolumeMount.Source) throws -> String {
+        switch source {
+        case .directory(let path): return path
+        case .volume(let name):
+            try volumes.create(name)
+            return volumes.directory(of: name)
+        }
+    }
+
     private func specification() -> ContainerSpec {
         var spec = ContainerSpec(
             hostname: configuration.hostname,
@@ -93,6 +113,9 @@ final class VirtualMachineRuntime: ContainerRuntime {
             ))
         spec.mounts = configuration.memoryMounts.map {
             MountSpec(.memory(limit: $0.limit, permissions: $0.permissions), at: $0.target)
+        }
+        spec.mounts += configuration.volumeMounts.enumerated().map { number, mount in
+            MountSpec(.share(tag: Self.tag(number)), at: mount.target, isReadOnly: mount.isReadOnly)
         }
         let hosts = """
             127.0.0.1\tlocalhost

@@ -57,13 +57,26 @@ struct ContainerCreation {
         configuration.limits = try options.limits()
         configuration.capabilities = try options.capabilities().rawValue
         configuration.isReadOnly = options.readOnly
-        configuration.memoryMounts = try options.tmpfs.map { try TemporaryMount($0).mount }
+        (configuration.memoryMounts, configuration.volumeMounts) = try options.mounts()
+        try Self.check(configuration.volumeMounts)
         configuration.network = options.network
         configuration.publishedPorts = options.publish
         configuration.labels = own.labels.reduce(into: [:]) { $0[$1.name] = $1.value }
             .merging(try options.labels()) { $1 }
         configuration.isRemovedAtEnd = options.isRemovedAtEnd
         return configuration
+    }
+
+    /// A directory that is not there is a slip of the pen: it is not made, as a volume is.
+    private static func check(_ mounts: [ContainerConfiguration.VolumeMount]) throws {
+        guard mounts.count <= VolumeShare.limit else {
+            throw ContainerError.badOption(
+                "--volume", reason: "\(mounts.count) are too many: a container has up to \(VolumeShare.limit)"
+            )
+        }
+        for case .directory(let path) in mounts.map(\.source) where !Files.isDirectory(path) {
+            throw ContainerError.badOption("--volume", reason: "\(path) is no directory: make it first")
+        }
     }
 
     /// The later of two values of a variable holds, in the earlier one's place.
@@ -100,6 +113,8 @@ struct ContainerCreation {
         addAll("env", try options.environment(lookup: environmentVariable))
         addAll("publish", options.publish)
         addAll("tmpfs", options.tmpfs)
+        addAll("volume", try options.volumesForMachine())
+        addAll("mount", options.mount.filter { (try? MountOption($0).memory) != nil })
         addAll("cap-add", options.capAdd)
         addAll("cap-drop", options.capDrop)
         addAll("ulimit", options.ulimit)

@@ -25,8 +25,8 @@ struct ContainerMonitorCommand: ParsableCommand {
         guard let id = ContainerID(id) else { return }
         let store = try Containers.store()
         try ContainerProcess(
-            store: store, id: id, kernels: DataDirectory().kernels, image: Self.rootFileSystem,
-            terminal: size.flatMap { TerminalSize($0) }
+            store: store, id: id, kernels: DataDirectory().kernels, volumes: VolumeStore(DataDirectory()),
+            image: Self.rootFileSystem, terminal: size.flatMap { TerminalSize($0) }
         ).run()
     }
 

@@ -49,6 +49,18 @@ struct ContainerOptions: ParsableArguments {
         help: "PATH[:size=64m,mode=1777], an empty file system in memory; repeat for more.")
     var tmpfs: [String] = []
 
+    @Option(
+        name: [.short, .long], parsing: .singleValue,
+        help: "SOURCE:PATH[:ro], a volume by its name, or a directory of the host's; repeat for more.")
+    var volume: [String] = []
+
+    @Option(
+        parsing: .singleValue,
+        help:
+            "type=volume|bind|tmpfs,source=SOURCE,target=PATH[,readonly], the same in many words; repeat for more."
+    )
+    var mount: [String] = []
+
     @Option(parsing: .singleValue, help: "A capability to add, or ALL.")
     var capAdd: [String] = []
 
@@ -92,7 +104,7 @@ struct ContainerOptions: ParsableArguments {
         if let workdir, !workdir.hasPrefix("/") {
             throw ValidationError("--workdir: '\(workdir)' is no absolute path")
         }
-        _ = try tmpfs.map { try TemporaryMount($0) }
+        _ = try mounts()
         if let port = publish.first(where: { PublishedPort($0) == nil }) {
             throw ValidationError("--publish: '\(port)' is no [ADDRESS:]HOST:GUEST[/udp]")
         }
@@ -132,6 +144,35 @@ struct ContainerOptions: ParsableArguments {
         // What is named goes before ALL, on either side.
         if dropped == .all { return added }
         return Capabilities.standard.union(added).subtracting(dropped)
+    }
+
+    /// Where the options name them: in memory, and of the host's.
+    func mounts() throws -> (
+        memory: [ContainerConfiguration.MemoryMount], volumes: [ContainerConfiguration.VolumeMount]
+    ) {
+        let others = try mount.map { try MountOption($0) }
+        let memory = try tmpfs.map { try TemporaryMount($0).mount } + others.compactMap(\.memory)
+        let volumes = try volume.map { try MountOption(volume: $0) } + others
+        let mounts = (memory, volumes.compactMap(\.volume))
+        let targets = mounts.0.map(\.target) + mounts.1.map(\.target)
+        guard Set(targets).count == targets.count else {
+            throw ValidationError("two mounts have the same place in the container: give each its own")
+        }
+        return mounts
+    }
+
+    /// The volumes as options once more. What is a directory out here is none in the machine.
+    func volumesForMachine() throws -> [String] {
+        try mounts().volumes.map { mount in
+            guard case .volume(let name) = mount.source else {
+                throw ContainerError.badOption(
+                    "--volume",
+                    reason:
+                        "the machine does not see \(mount.source.text), which is this host's: use a volume's name"
+                )
+            }
+            return "\(name.text):\(mount.target)" + (mount.isReadOnly ? ":ro" : "")
+        }
     }
 
     func limits() throws -> [ContainerConfiguration.Limit] {
@@ -205,6 +246,65 @@ struct TemporaryMount {
             throw ValidationError("--tmpfs: '\(text)' is no size, such as 64k or 1g")
         }
         return number << (shift ?? 0)
+    }
+}
+
+/// "data:/srv:ro", or "type=volume,source=data,target=/srv,readonly"
+enum MountOption {
+    case inMemory(ContainerConfiguration.MemoryMount)
+    case ofTheHost(ContainerConfiguration.VolumeMount)
+
+    var memory: ContainerConfiguration.MemoryMount? {
+        if case .inMemory(let mount) = self { mount } else { nil }
+    }
+    var volume: ContainerConfiguration.VolumeMount? {
+        if case .ofTheHost(let mount) = self { mount } else { nil }
+    }
+
+    init(volume text: String) throws {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map { String($0) }
+        guard (2...3).contains(parts.count), let source = Source(parts[0]), Self.isPlace(parts[1]),
+            parts.count == 2 || ["ro", "rw"].contains(parts[2])
+        else {
+            throw ValidationError(
+                "--volume: '\(text)' is no SOURCE:PATH[:ro], with a volume's name or an absolute path, and an absolute path"
+            )
+        }
+        self = .ofTheHost(.init(source, target: parts[1], isReadOnly: parts.count == 3 && parts[2] == "ro"))
+    }
+
+    private typealias Source = ContainerConfiguration.VolumeMount.Source
+
+    /// Docker's keys, and their other names.
+    init(_ text: String) throws {
+        var values: [String: String] = [:]
+        for part in text.split(separator: ",") {
+            let words = part.split(separator: "=", maxSplits: 1).map { String($0) }
+            let key = ["src": "source", "dst": "target", "destination": "target", "ro": "readonly"][words[0]]
+            values[key ?? words[0]] = words.count > 1 ? words[1] : ""
+        }
+        func bad(_ reason: String) -> ValidationError { ValidationError("--mount: '\(text)' \(reason)") }
+        guard let target = values.removeValue(forKey: "target"), Self.isPlace(target) else {
+            throw bad("has no target=PATH that is absolute")
+        }
+        let type = values.removeValue(forKey: "type") ?? "volume"
+        let flag = values.removeValue(forKey: "readonly")
+        guard flag.map({ ["", "true", "false"].contains($0) }) ?? true else {
+            throw bad("has a readonly of its own")
+        }
+        let source = values.removeValue(forKey: "source").flatMap { Source($0) }
+        if let unknown = values.keys.min() { throw bad("has '\(unknown)', which is not known") }
+        switch (type, source) {
+        case ("tmpfs", nil) where flag == nil: self = .inMemory(.init(target: target))
+        case ("volume", .volume(_)?), ("bind", .directory(_)?):
+            self = .ofTheHost(.init(source!, target: target, isReadOnly: flag.map { $0 != "false" } ?? false))
+        default: throw bad("is no volume by its name, no bind of an absolute path, and no tmpfs")
+        }
+    }
+
+    /// Absolute, and neither the root nor a path that leads back.
+    private static func isPlace(_ path: String) -> Bool {
+        path.hasPrefix("/") && path.contains { $0 != "/" } && !path.split(separator: "/").contains("..")
     }
 }
 

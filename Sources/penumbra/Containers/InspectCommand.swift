@@ -96,6 +96,13 @@ extension ContainerConfiguration {
                         ($0.target, .string("size=\($0.limit),mode=\(String($0.permissions, radix: 8))"))
                     })
             ),
+            (
+                "Binds",
+                .array(
+                    volumeMounts.map {
+                        .string("\($0.source.text):\($0.target)" + ($0.isReadOnly ? ":ro" : ""))
+                    })
+            ),
             ("Kernel", .string(kernel)),
         ])
     }
