@@ -138,9 +138,14 @@ extension AgentMessage {
         case .resize: return .resize(session, try reader.size())
         case .signal: return .signal(session, try reader.number())
         case .exited:
-            return .terminated(session, .exited(try reader.number()), outOfMemory: try reader.flag())
+            let status: Int32 = try reader.number()
+            guard (0...255).contains(status) else { throw reader.damaged }
+            return .terminated(session, .exited(status), outOfMemory: try reader.flag())
         case .killed:
-            return .terminated(session, .killed(signal: try reader.number()), outOfMemory: try reader.flag())
+            let signal: Int32 = try reader.number()
+            // signal(7): 64 of them.
+            guard (1...64).contains(signal) else { throw reader.damaged }
+            return .terminated(session, .killed(signal: signal), outOfMemory: try reader.flag())
         case .failed:
             guard let kind = AgentFailure.Kind(rawValue: try reader.number()) else { throw reader.damaged }
             return .failed(session, AgentFailure(kind, try reader.text()))

@@ -166,7 +166,7 @@ struct ProcessTests {
         let script =
             "grep Cap /proc/self/status | cut -f 2 | tr '\\n' ' '; grep NoNew /proc/self/status | cut -f 2"
         let none = "0000000000000000"
-        let standard = "00000000a80425fb"
+        let standard = "00000000a00425fb"
         #expect(try agent.shell(script).text == "\(none) \(standard) \(standard) \(standard) \(none) 0\n")
         let guest = try agent.shell(script) {
             $0.user = "guest"

@@ -126,6 +126,16 @@ import Testing
         [.hello(version: 1, kernel: ""), .terminated(Self.exec, .exited(0), outOfMemory: false)],
         [.hello(version: 1, kernel: ""), .credit(Self.exec, 1)],
         [.hello(version: 1, kernel: ""), .started(Self.exec), .failed(Self.exec, AgentFailure(.setup, ""))],
+        [.hello(version: 1, kernel: ""), .started(Self.exec), .output(Self.exec, .standard, [])],
+        [.hello(version: 1, kernel: ""), .started(Self.exec), .credit(Self.exec, 0)],
+        [
+            .hello(version: 1, kernel: ""), .started(Self.exec),
+            .terminated(Self.exec, .exited(256), outOfMemory: false),
+        ],
+        [
+            .hello(version: 1, kernel: ""), .started(Self.exec),
+            .terminated(Self.exec, .killed(signal: 65), outOfMemory: false),
+        ],
     ])
     mutating func whatIsOutOfTurnEndsTheConversation(_ messages: [AgentMessage]) {
         host.open(Self.exec, .start(Self.exec, ProcessSpec("a")))
@@ -133,6 +143,33 @@ import Testing
         #expect(events.last?.isLoss == true)
         #expect(host.outgoing.isEmpty)
         #expect(hear(.configured) == [])
+    }
+
+    /// An agent that writes byte by byte and reads nothing makes no queue grow.
+    @Test mutating func creditThatNobodyTakesIsAddedUp() throws {
+        try startMain()
+        for _ in 0..<10_000 {
+            _ = hear(.output(.main, .standard, [1]))
+            host.passOn(1, of: .main)
+        }
+        #expect(host.outgoing.count < 8192)
+        var given = 0
+        while !host.outgoing.isEmpty {
+            for case .credit(.main, let count) in try said() { given += Int(count) }
+        }
+        #expect(given == 10_000)
+    }
+
+    @Test mutating func reasonsObeyNoTerminal() throws {
+        try greet()
+        host.open(Self.exec, .start(Self.exec, ProcessSpec("a")))
+        let reason = "\u{1b}[2J\n" + String(repeating: "x", count: 5000)
+        guard case .failed(_, let failure)? = hear(.failed(Self.exec, AgentFailure(.setup, reason))).first
+        else {
+            Issue.record("no failure")
+            return
+        }
+        #expect(failure.reason.hasPrefix("?[2J?x") && failure.reason.count == 1000)
     }
 
     @Test mutating func bytesThatAreNoFrameEndTheConversation() {

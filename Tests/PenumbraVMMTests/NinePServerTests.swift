@@ -274,6 +274,9 @@ import Testing
         try client.open(1)
         #expect(try client.read(1) == "hello")
         expect(EBADF) { try client.write(1, "x") }
+        // It keeps nobody else from reading, either.
+        #expect(try lock(1, F_RDLCK, process: 1, by: client) == 0)
+        expect(EBADF) { _ = try lock(1, F_WRLCK, process: 1, by: client) }
         try client.walk(0, to: 2, "file")
         expect(EROFS) { try client.ask(.remove) { $0.u32(2) } }
         #expect(Files.text(client.root + "/file") == "hello")

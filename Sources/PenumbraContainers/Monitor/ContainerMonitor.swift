@@ -119,7 +119,9 @@ public final class ContainerMonitor {
             let events = (mayRead(peer) ? POLLIN : 0) | (peer.outgoing.isEmpty ? 0 : POLLOUT)
             list.append(pollfd(fd: peer.socket.number, events: Int16(events), revents: 0))
         }
-        let rest = deadline.map { Int32(max(0, ($0.time - monotonicSeconds()) * 1000).rounded(.up)) }
+        let rest = deadline.map {
+            Int32(min(max(0, ($0.time - monotonicSeconds()) * 1000), 1e9).rounded(.up))
+        }
         poll(&list, nfds_t(list.count), rest ?? -1)
         if list[0].revents != 0, let socket = listener.acceptConnection() {
             self.peers.append(MonitorPeer(socket))
@@ -257,11 +259,12 @@ public final class ContainerMonitor {
         guard events & Int16(POLLIN | POLLHUP | POLLERR) != 0, mayRead(peer) || events & Int16(POLLHUP) != 0
         else { return }
         guard let messages = peer.receive() else { return drop(peer) }
-        for message in messages { perform(message, for: peer) }
+        for message in messages where peers.contains(where: { $0 === peer }) { perform(message, for: peer) }
         if !peer.flush() { drop(peer) }
     }
 
     private func drop(_ peer: MonitorPeer) {
+        guard peers.contains(where: { $0 === peer }) else { return }
         peers.removeAll { $0 === peer }
         switch peer.role {
         case .attached(true):

@@ -183,8 +183,22 @@ public struct ContainerStore: Sendable {
 
     /// Removes a container that does not run. Of two who try, one does, and the other finds none.
     public func remove(_ id: ContainerID) throws {
-        guard let lock = try lock(id) else { throw ContainerError.running(try name(of: id)) }
+        guard let lock = try lockOfStopped(id) else { throw ContainerError.running(try name(of: id)) }
         try remove(id, holding: lock)
+    }
+
+    /// How long a monitor may take to say farewell, with its container's end written down.
+    private static let farewellPatience = 6.0
+
+    /// The container's lock; nil: it runs. Who holds it without running is about to let go.
+    private func lockOfStopped(_ id: ContainerID) throws -> Descriptor? {
+        let deadline = monotonicSeconds() + Self.farewellPatience
+        while true {
+            if let lock = try lock(id) { return lock }
+            if (try? files(id).readState().isRunning) ?? false { return nil }
+            guard monotonicSeconds() < deadline else { return nil }
+            usleep(10_000)
+        }
     }
 
     /// Removes a container whose lock the caller holds.

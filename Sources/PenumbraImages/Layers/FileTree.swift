@@ -31,6 +31,8 @@ final class TreeEntry {
     var children: [[UInt8]: TreeEntry] = [:]
     /// The last layer that has a member of this name; whiteouts of the same layer leave it alone.
     var layer: Int
+    /// The last layer that made this directory opaque: doing it again takes nothing more away.
+    var opaqueLayer: Int?
     private(set) weak var parent: TreeEntry?
     let depth: Int
 
@@ -98,7 +100,9 @@ struct FileTree {
 
     /// Takes everything away that lower layers have in the directory of `path`.
     func hideAll(besides path: EntryPath, layer: Int) throws(ImageError) {
-        if let directory = try directory(of: path) { _ = Self.survives(directory, whiteoutIn: layer) }
+        guard let directory = try directory(of: path), directory.opaqueLayer != layer else { return }
+        directory.opaqueLayer = layer
+        _ = Self.survives(directory, whiteoutIn: layer)
     }
 
     /// Leaves of an entry what `layer` itself has put there; says whether that is anything.

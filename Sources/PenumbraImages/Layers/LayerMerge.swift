@@ -33,10 +33,17 @@ struct LayerMerge {
     /// Of all files of all layers together, in bytes; packed, a bomb of zeros is a thousandth of that.
     static let maximumContent: UInt64 = 256 << 30
 
+    /// Members of all layers together, and the bytes of their names, targets and attributes, which are
+    /// kept in memory: packed, one header can give attributes to each of them.
+    private static let maximumMembers = 4 * FileTree.maximumEntries
+    private static let maximumMetadata = 512 << 20
+
     private let layers: [Layer]
     private let progress: (String) -> Void
     private var tree = FileTree()
     private var contentSize: UInt64 = 0
+    private var memberCount = 0
+    private var metadataSize = 0
     private var attributes = AttributeFilter()
 
     init(_ layers: [Layer], progress: @escaping (String) -> Void = { _ in }) {
@@ -82,12 +89,27 @@ struct LayerMerge {
         guard contentSize <= Self.maximumContent else {
             throw ImageError.tooLarge(what: "the image's content", limit: "\(Self.maximumContent >> 30) GiB")
         }
+        try account(for: entry)
         let path = try EntryPath(entry.path)
         switch try Whiteout(path) {
         case .name(let name): try tree.hide(name, besides: path, layer: place.layer)
         case .opaque: try tree.hideAll(besides: path, layer: place.layer)
         case .ignored: break
         case nil: try tree.put(try file(entry, path, place), at: path, layer: place.layer)
+        }
+    }
+
+    private mutating func account(for entry: TarEntry) throws {
+        memberCount += 1
+        guard memberCount <= Self.maximumMembers else {
+            throw ImageError.tooLarge(what: "the image's number of members", limit: "\(Self.maximumMembers)")
+        }
+        metadataSize += entry.path.count + entry.kind.targetSize
+        metadataSize += entry.metadata.attributes.reduce(0) { $0 + $1.name.count + $1.value.count + 64 }
+        guard metadataSize <= Self.maximumMetadata else {
+            throw ImageError.tooLarge(
+                what: "what the image's files are called and have for attributes",
+                limit: "\(Self.maximumMetadata >> 20) MiB")
         }
     }
 

@@ -11,6 +11,14 @@ struct TarEntry: Equatable {
         case blockDevice(DeviceNumber)
         case directory
         case fifo
+
+        /// Of a link's target, in bytes.
+        var targetSize: Int {
+            switch self {
+            case .hardLink(let target), .symbolicLink(let target): target.count
+            default: 0
+            }
+        }
     }
 
     var path: [UInt8]

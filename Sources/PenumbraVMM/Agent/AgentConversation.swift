@@ -17,6 +17,12 @@ struct AgentConversation {
     private var sessions: [AgentSession: Session] = [:]
     private var nextSession: UInt32 = 1
     private var queue: [UInt8] = []
+    /// Credit that is to be given when the queue is short: a guest that reads nothing and writes much must
+    /// not make it grow.
+    private var owed: [AgentSession: UInt32] = [:]
+    private static let shortQueue = 4096
+    /// Of a reason that the agent gives, in characters.
+    private static let reasonLimit = 1000
 
     private struct Session {
         /// The agent was told that the input ends, or is to be told behind what waits.
@@ -52,7 +58,16 @@ struct AgentConversation {
     /// Bytes for the channel.
     var outgoing: [UInt8] { state == .open ? queue : [] }
 
-    mutating func sent(_ count: Int) { queue.removeFirst(count) }
+    mutating func sent(_ count: Int) {
+        queue.removeFirst(count)
+        giveCredit()
+    }
+
+    private mutating func giveCredit() {
+        while queue.count < Self.shortQueue, let (number, count) = owed.popFirst() {
+            send(.credit(number, count))
+        }
+    }
 
     /// Goes out as soon as the agent is there.
     mutating func send(_ message: AgentMessage) {
@@ -99,7 +114,8 @@ struct AgentConversation {
         guard sessions[number]?.output.give(count) == true else {
             preconditionFailure("more was passed on than came")
         }
-        send(.credit(number, UInt32(count)))
+        owed[number, default: 0] += UInt32(count)
+        giveCredit()
     }
 
     // MARK: What comes in
@@ -122,6 +138,7 @@ struct AgentConversation {
         guard state != .lost else { return [] }
         state = .lost
         queue = []
+        owed = [:]
         sessions = [:]
         return [.lost(reason: reason)]
     }
@@ -131,7 +148,7 @@ struct AgentConversation {
         guard state == .open else { throw .unexpected("something before its hello") }
         switch message {
         case .configured: return .configured
-        case .configurationFailed(let reason): return .configurationFailed(reason)
+        case .configurationFailed(let reason): return .configurationFailed(Self.printable(reason))
         case .started, .output, .credit, .terminated, .failed:
             return try takeOfSession(message)
         case .hello, .welcome, .configure, .start, .pack, .unpack, .input, .inputEnd, .resize, .signal,
@@ -158,20 +175,34 @@ struct AgentConversation {
         case .started where !session.hasStarted:
             session.hasStarted = true
             return .started(number)
-        case .output(_, let stream, let bytes) where session.hasStarted:
+        case .output(_, let stream, let bytes) where session.hasStarted && !bytes.isEmpty:
             guard session.output.spend(bytes.count) else { throw .unexpected("more than it has credit for") }
             return .output(number, stream, bytes)
-        case .credit(_, let count):
+        case .credit(_, let count) where count > 0:
             guard session.input.give(Int(count)) else { throw .unexpected("credit for what it has not got") }
             for message in session.takeMessages(for: number) { send(message) }
             return .inputTaken(number, Int(count))
         case .terminated(_, let termination, let outOfMemory) where session.hasStarted:
-            sessions[number] = nil
+            end(number)
             return .terminated(number, termination, outOfMemory: outOfMemory)
         case .failed(_, let failure) where !session.hasStarted:
-            sessions[number] = nil
-            return .failed(number, failure)
+            end(number)
+            return .failed(number, AgentFailure(failure.kind, Self.printable(failure.reason)))
         default: throw .unexpected("a session's messages")
         }
+    }
+
+    private mutating func end(_ number: AgentSession) {
+        sessions[number] = nil
+        owed[number] = nil
+    }
+
+    /// A reason goes to a user's terminal: without what a terminal would obey, and not for ever.
+    private static func printable(_ reason: String) -> String {
+        String(
+            String.UnicodeScalarView(
+                reason.unicodeScalars.prefix(reasonLimit).map {
+                    $0.properties.generalCategory == .control ? "?" : $0
+                }))
     }
 }

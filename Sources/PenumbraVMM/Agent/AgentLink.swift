@@ -105,10 +105,15 @@ public final class AgentLink: Sendable {
 
     /// Gives what waits to `send`, which says how much of it went.
     func flush(_ send: ([UInt8]) throws -> Int) rethrows -> Int {
-        let bytes = conversation.withLock { $0.outgoing }
-        guard !bytes.isEmpty else { return 0 }
-        let count = try send(bytes)
-        conversation.withLock { $0.sent(count) }
-        return count
+        var total = 0
+        // What is sent may make room for more.
+        while true {
+            let bytes = conversation.withLock { $0.outgoing }
+            guard !bytes.isEmpty else { return total }
+            let count = try send(bytes)
+            conversation.withLock { $0.sent(count) }
+            total += count
+            if count < bytes.count { return total }
+        }
     }
 }

@@ -14,8 +14,9 @@ final class BlockService: Sendable {
     /// Errors of the host's that were reported: each once, for a guest may try again without end.
     private let reported = Mutex<Set<Int32>>([])
     /// The host lost what was written: no later flush may say that it is on the medium, though the
-    /// host's kernel would (fsync(2) reports an error once).
-    private let hasLostWrites = Atomic(false)
+    /// host's kernel would (fsync(2) reports an error once, and to one of two flushes at the same time:
+    /// so there is one at a time).
+    private let hasLostWrites = Mutex(false)
 
     init(_ disk: DiskFile, grants: GrantTable, report: @escaping @Sendable (String) -> Void) {
         (self.disk, self.grants, self.report) = (disk, grants, report)
@@ -75,12 +76,14 @@ final class BlockService: Sendable {
 
     private func flushFile() throws {
         if disk.disk.isReadOnly { return }
-        guard !hasLostWrites.load(ordering: .relaxed) else {
-            throw SystemError(call: "fdatasync", subject: "after an earlier failure", code: EIO)
-        }
-        do { try disk.flush() } catch {
-            hasLostWrites.store(true, ordering: .relaxed)
-            throw error
+        try hasLostWrites.withLock { hasLostWrites in
+            guard !hasLostWrites else {
+                throw SystemError(call: "fdatasync", subject: "after an earlier failure", code: EIO)
+            }
+            do { try disk.flush() } catch {
+                hasLostWrites = true
+                throw error
+            }
         }
     }
 

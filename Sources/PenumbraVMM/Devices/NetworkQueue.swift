@@ -57,6 +57,9 @@ final class NetworkQueue: Sendable {
         thread?.join()
     }
 
+    /// Packets of the guest's at a time.
+    private static let batch = 256
+
     private func work() {
         do {
             // Only this thread uses them while it lives.
@@ -76,7 +79,12 @@ final class NetworkQueue: Sendable {
     /// Moves what can be moved; says whether that was anything.
     private func move(_ rings: inout Rings, _ stream: inout FrameStream) throws -> Bool {
         var (hasSent, hasReceived) = (false, false)
-        while stream.hasRoom, try rings.transmit.move(to: &stream) { hasSent = true }
+        var packets = 0
+        // Packets that are dropped fill nothing: whoever wants this thread to stop must be heard.
+        while packets < Self.batch, stream.hasRoom, try rings.transmit.move(to: &stream) {
+            packets += 1
+            hasSent = true
+        }
         try stream.send()
         try stream.receive()
         while let length = try stream.nextLength(), try rings.receive.hasRoom(for: length),

@@ -19,8 +19,13 @@ final class NinePLocks: Sendable {
         case blocked = 1
     }
 
-    private static let limit = 1024
+    /// Of one share; each has a descriptor.
+    static let limit = 1024
     private let holders = Mutex<[Holder: Descriptor]>([:])
+
+    private let isReadOnly: Bool
+
+    init(isReadOnly: Bool) { self.isReadOnly = isReadOnly }
 
     func removeAll() { holders.withLock { $0.removeAll() } }
 
@@ -32,7 +37,7 @@ final class NinePLocks: Sendable {
             guard let file = holders[holder] else {
                 if Int32(lock.kind) == F_UNLCK { return .granted }
                 guard holders.count < Self.limit else { throw NinePFailure(ENOLCK) }
-                let file = try Self.another(opened, of: fid.file)
+                let file = try another(opened, of: fid.file)
                 let status = try Self.set(lock, on: file)
                 if status == .granted { holders[holder] = file }
                 return status
@@ -57,10 +62,10 @@ final class NinePLocks: Sendable {
         return found
     }
 
-    /// The same file, opened once more: if that may be for both kinds of locks, else as it was.
-    private static func another(_ opened: Descriptor, of file: SharedFile) throws(NinePFailure) -> Descriptor
-    {
-        if let both = try? file.open(O_RDWR) { return both }
+    /// The same file, opened once more: if that may be for both kinds of locks, else as it was. Through a
+    /// read-only share a guest keeps nobody from reading.
+    private func another(_ opened: Descriptor, of file: SharedFile) throws(NinePFailure) -> Descriptor {
+        if !isReadOnly, let both = try? file.open(O_RDWR) { return both }
         return try file.open(fcntl(opened.number, F_GETFL) & O_ACCMODE)
     }
 

@@ -114,18 +114,32 @@ final class NinePQueue: Sendable {
     /// The next request, as soon as there is one; nil at the end.
     private func nextRequest() throws -> Request? {
         while true {
-            let (request, isStopping) = try changing { state in
-                state.isStopping ? (nil, true) : (try Self.next(&state), false)
+            let next: Next = try changing { state in state.isStopping ? .end : try Self.next(&state) }
+            switch next {
+            case .end: return nil
+            case .request(let request): return request
+            case .perhaps: continue
+            case .none: break
             }
-            if isStopping { return nil }
-            if let request { return request }
             Descriptor.wait(readable: channels.map(\.event) + [stopping])
             for channel in channels { channel.event.takeEvent() }
         }
     }
 
-    private static func next(_ state: inout State) throws -> Request? {
+    private enum Next: Sendable {
+        case request(Request)
+        case none
+        /// Not all was looked at: a guest that flushes without end must not keep the lock.
+        case perhaps
+        case end
+    }
+
+    /// Messages that are looked at under the lock at a time.
+    private static let batch = 64
+
+    private static func next(_ state: inout State) throws -> Next {
         for index in state.rings.indices where try state.rings[index].deliver() { state.told.insert(index) }
+        var messages = 0
         while state.rings.allSatisfy(\.isDelivered), let request = try take(&state) {
             if let tag = NinePRequest.flushed(by: request.message) {
                 try begin(flush: request, of: tag, &state)
@@ -133,11 +147,13 @@ final class NinePQueue: Sendable {
                 guard state.served.updateValue([], forKey: request.message.tag) == nil else {
                     throw Problem.tagInUse(request.message.tag)
                 }
-                return request
+                return .request(request)
             }
             try finishFlushes(&state)
+            messages += 1
+            if messages == batch { return .perhaps }
         }
-        return nil
+        return .none
     }
 
     /// The next message of any ring; all have their turns.

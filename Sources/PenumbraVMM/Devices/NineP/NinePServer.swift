@@ -35,7 +35,7 @@ final class NinePServer: Sendable {
     static let none = UInt32.max
 
     let directory: SharedDirectory
-    let locks = NinePLocks()
+    let locks: NinePLocks
     private let messageLimit: UInt32
     private let session = Mutex(Session())
 
@@ -43,6 +43,7 @@ final class NinePServer: Sendable {
     init(_ directory: SharedDirectory, messageLimit: UInt32) {
         precondition(messageLimit >= NinePServer.smallestMessage)
         (self.directory, self.messageLimit) = (directory, messageLimit)
+        locks = NinePLocks(isReadOnly: directory.share.isReadOnly)
     }
 
     /// The answer; nil: without `mayWait` there is none yet. What the host has in memory needs no

@@ -125,6 +125,7 @@ enum DescriptorLimit {
 
     /// Raises the limit as far as that helps and is allowed; how many fids each share can have.
     static func fids(shares: Int) throws(VolumeShareError) -> Int {
+        let reserve = reserve + UInt64(NinePLocks.limit * shares)
         let wanted = reserve + mostFids * perFid * UInt64(shares)
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
