@@ -86,7 +86,7 @@ test-full: build test-host lint test-guests
 	@PENUMBRA_STRESS=1 $(MAKE) --no-print-directory test-linux test-stress
 
 # The core's own sources on Linux, the VMM, the machine, the lint: seconds, no machine.
-test-host: $(STAMP) agent
+test-host: $(STAMP) kernels agent
 	@echo "==> host-only tests"
 	@swift test -c release -Xswiftc -enable-testing --scratch-path .build-test $(SWIFT_TEST_FLAGS) \
 		--skip PenumbraGuestTests --skip PenumbraLinuxTests --skip PenumbraStressTests 2>&1 | tools/quiet-build

@@ -4,23 +4,6 @@ import PenumbraSystem
 
 @testable import PenumbraImages
 
-/// A directory that goes with its last reference.
-final class TemporaryDirectory: Sendable {
-    let path: String
-
-    init() throws {
-        var template = Array("/tmp/penumbra-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw SystemError(call: "mkdtemp", subject: "/tmp", code: errno)
-        }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    func file(_ name: String) -> String { "\(path)/\(name)" }
-
-    deinit { _ = try? ChildProcess.output("rm", ["-rf", path]) }
-}
-
 /// Bytes in memory as a stream, in pieces of one size.
 final class BytesSource: ByteSource {
     private var rest: ArraySlice<UInt8>

@@ -9,15 +9,10 @@ import Testing
 
 /// Bundles of the kernels that the build has fetched, or of a made-up one.
 @Suite struct KernelBundleTests {
-    private let directory: String
+    private let temporary: TemporaryDirectory
+    private var directory: String { temporary.path }
 
-    init() throws {
-        var template = Array("/tmp/penumbra-kernels.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw SystemError(call: "mkdtemp", subject: "/tmp", code: errno)
-        }
-        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
+    init() throws { temporary = try TemporaryDirectory() }
 
     private func write(_ text: String, _ path: String) throws {
         let path = "\(directory)/\(path)"
@@ -54,8 +49,6 @@ import Testing
         return Installation(program: "\(directory)/bin/penumbra", workingDirectory: nil)
     }
 
-    private func clean() throws { try Files.removeTree(directory) }
-
     @Test func aBundleHasTheKernelTheAgentAndTheModulesInTheirOrder() throws {
         let installation = try makeTree()
         let bundle = try KernelBundle(
@@ -69,7 +62,6 @@ import Testing
             #expect(text.contains(name))
         }
         #expect(KernelBundle(existing: bundle.directory) == bundle)
-        try clean()
     }
 
     @Test func aBundleIsMadeOnceForTheSameParts() throws {
@@ -87,7 +79,6 @@ import Testing
         try write("another agent", "share/penumbra/penumbra-init")
         #expect(try bundle().0 != first)
         #expect(Files.list("\(directory)/kernels").count == 2)
-        try clean()
     }
 
     @Test func whatIsMissingIsNamed() throws {
@@ -105,12 +96,10 @@ import Testing
         #expect(throws: KernelBundleError.noModules("\(directory)/lib/modules/9")) {
             try GuestKernel("\(directory)/x/vmlinuz-9", installation: installation)
         }
-        try clean()
     }
 
     @Test(arguments: ["6.1", "6.1-cloud", "6.12"]) func theFetchedKernelsMakeBundles(_ kind: String) throws {
         let installation = Installation()
-        guard installation.find(".build-cache/kernels/\(kind)") != nil else { return try clean() }
         let kernel = try GuestKernel(kind, installation: installation)
         let bundle = try KernelBundle(kernel, in: directory, installation: installation)
         #expect(ElfImage.isElf(try Files.read(bundle.kernel)))
@@ -119,7 +108,5 @@ import Testing
             #expect(text.contains("modules/\(module).ko"))
         }
         #expect(text.contains("modules/9pnet_xen.ko") == (kind != "6.1-cloud"))
-        print("\(kind): vmlinux", try Files.read(bundle.kernel).count, "initramfs", text.utf8.count)
-        try clean()
     }
 }

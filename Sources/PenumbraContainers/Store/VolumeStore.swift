@@ -42,22 +42,7 @@ public struct VolumeStore: Sendable {
         guard Files.exists(directory(of: name)) else { throw ContainerError.unknownVolume(name.text) }
         let users = Self.users(of: name, among: containers)
         guard users.isEmpty else { throw ContainerError.volumeInUse(name.text, by: users) }
-        try Self.removeTree(directory(of: name))
-    }
-
-    /// By rm(1): a guest's names and depths are more than a path of ours can say.
-    private static func removeTree(_ path: String) throws {
-        guard let program = Files.program("rm") else {
-            throw ContainerError.missingProgram(name: "rm", package: "coreutils")
-        }
-        let null = try Descriptor(path: "/dev/null", flags: O_RDWR)
-        let child = try ChildProcess(
-            program: program, arguments: ["-r", "-f", "--", path], descriptors: [(null.number, 0)]
-        ).spawn()
-        let end = try ChildProcess.wait(for: child)
-        guard end == .exited(0) else {
-            throw ContainerError.refused("rm failed on \(path) (status \(end.exitCode)): see above")
-        }
+        try Files.removeForeignTree(directory(of: name))
     }
 
     /// Names of the containers that mount it.

@@ -105,13 +105,8 @@ struct StoreLayout: Sendable {
 
     /// Runs `body` with a new directory in tmp/, which goes with it.
     func withTemporaryDirectory<Result>(_ body: (String) throws -> Result) throws -> Result {
-        var template = Array("\(temporary)/XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw SystemError(call: "mkdtemp", subject: temporary, code: errno)
-        }
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { try? Files.removeTree(path) }
-        return try body(path)
+        let directory = try TemporaryDirectory(in: temporary)
+        return try withExtendedLifetime(directory) { try body(directory.path) }
     }
 
     /// Moves a finished file to where it stays.

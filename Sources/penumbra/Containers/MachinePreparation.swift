@@ -86,18 +86,3 @@ struct MachinePreparation {
         try connection.run(Command(words), streams: Connection.Streams { _, _ in }) == .exited(0)
     }
 }
-
-/// A directory of our own in TMPDIR, or /var/tmp; removed with the value.
-final class TemporaryDirectory {
-    let path: String
-
-    init() throws {
-        var template = Array("\(environmentVariable("TMPDIR") ?? "/var/tmp")/penumbra-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw SystemError(call: "mkdtemp", subject: "TMPDIR", code: errno)
-        }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    deinit { try? Files.removeTree(path) }
-}
