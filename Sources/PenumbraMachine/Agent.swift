@@ -39,15 +39,24 @@ public final class Agent {
     }
 
     public func serve() throws -> Never {
-        while true {
-            for port in ports { port.noticeClient() }
-            var watches = [Watch(signals, POLLIN) { [signals] in _ = try signals.read(atMost: 4096) }]
-            for port in ports { watches += port.watches() }
-            var list = watches.map(\.request)
-            poll(&list, nfds_t(list.count), -1)
-            for (watch, result) in zip(watches, list) where result.revents != 0 { try watch.action() }
-            for port in ports { port.reapAbandoned() }
-        }
+        let driver = Watch(signals, POLLIN) { [signals] in _ = try signals.read(atMost: 4096) }
+        while true { try Self.serveOnce(ports, [driver]) }
+    }
+
+    /// Waits until there is something to do at the ports, or for the others, and does it.
+    static func serveOnce(_ ports: [AgentPort], _ others: [Watch]) throws {
+        for port in ports { port.noticeClient() }
+        let watches = others + ports.flatMap { $0.watches() }
+        var list = watches.map(\.request)
+        poll(&list, nfds_t(list.count), milliseconds(until: ports.compactMap(\.deadline).min()))
+        for (watch, result) in zip(watches, list) where result.revents != 0 { try watch.action() }
+        for port in ports { port.reapAbandoned() }
+    }
+
+    /// As poll(2) takes it, rounded up.
+    private static func milliseconds(until deadline: Double?) -> Int32 {
+        guard let deadline else { return -1 }
+        return Int32(max(0, (deadline - monotonicSeconds()) * 1000).rounded(.up))
     }
 }
 

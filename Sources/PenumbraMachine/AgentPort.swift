@@ -9,8 +9,21 @@ final class AgentPort {
     /// Programs' output is not read while this much waits for the client.
     private static let outgoingLimit = 256 << 10
 
+    /// How long a port may be hung up before its session ends, in seconds.
+    ///
+    /// Whether a port has a client and what the client writes come by different queues, and the driver
+    /// takes the first from a work item, maybe later: that one client left and another came can become
+    /// known when the other has been greeted already. Then the port is hung up for a moment only.
+    private static let hangUpGrace = 0.25
+
+    private enum Client: Equatable {
+        case absent, present
+        /// Seconds of the monotonic clock at which the session ends.
+        case hungUp(until: Double)
+    }
+
     private let file: Descriptor
-    private var hasClient = false
+    private var client = Client.absent
     private var greeted = false
     private var decoder = FrameDecoder()
     private var outgoing: [UInt8] = []
@@ -27,23 +40,34 @@ final class AgentPort {
         var temporary: String { path + ".new" }
     }
 
-    init(device: String) throws {
-        file = try Descriptor(path: device, flags: O_RDWR | O_NONBLOCK)
+    convenience init(device: String) throws {
+        self.init(try Descriptor(path: device, flags: O_RDWR | O_NONBLOCK))
+    }
+
+    init(_ file: Descriptor) {
+        self.file = file
         _ = fcntl(file.number, F_SETOWN, getpid())
         _ = fcntl(file.number, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC)
     }
 
-    /// Looks whether a client has come to a port that had none.
+    /// Looks whether a client has come to a port that had none, or has stayed away for too long.
     func noticeClient() {
-        guard !hasClient else { return }
+        guard client != .present else { return }
         var state = pollfd(fd: file.number, events: 0, revents: 0)
         poll(&state, 1, 0)
-        hasClient = state.revents & Int16(POLLHUP) == 0
+        if state.revents & Int16(POLLHUP) == 0 {
+            client = .present
+        } else if case .hungUp(let end) = client, monotonicSeconds() >= end {
+            clientLeft()
+        }
     }
+
+    /// When `noticeClient` has to look again, in seconds of the monotonic clock.
+    var deadline: Double? { if case .hungUp(let end) = client { end } else { nil } }
 
     func watches() -> [Watch] {
         var watches: [Watch] = []
-        if hasClient {
+        if client == .present {
             let events = POLLIN | (outgoing.isEmpty ? 0 : POLLOUT)
             watches.append(Watch(file, events) { [self] in try serve() })
         }
@@ -67,7 +91,7 @@ final class AgentPort {
         do {
             try flush()
             guard let bytes = try file.read(atMost: 1 << 16) else { return }
-            guard !bytes.isEmpty else { return clientLeft() }
+            guard !bytes.isEmpty else { return hangUp() }
             decoder.append(bytes)
             while let frame = try decoder.next() { try handle(frame) }
             try flush()
@@ -77,13 +101,15 @@ final class AgentPort {
             decoder = FrameDecoder()
         } catch is SystemError {
             // The port's only errors come from a client that left.
-            clientLeft()
+            hangUp()
         }
     }
 
+    private func hangUp() { client = .hungUp(until: monotonicSeconds() + Self.hangUpGrace) }
+
     private func clientLeft() {
         endSession()
-        hasClient = false
+        client = .absent
         decoder = FrameDecoder()
     }
 

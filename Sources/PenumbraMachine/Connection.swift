@@ -18,6 +18,8 @@ public final class Connection {
     private let portLock: Descriptor
     private let socket: Descriptor
     private var decoder = FrameDecoder()
+    /// After so many seconds without a welcome, the agent is greeted again.
+    private static let patience = 2.0
 
     /// Takes the first free port and greets the agent; `whileWaiting` is called now and then and
     /// may throw to give up.
@@ -41,15 +43,20 @@ public final class Connection {
     private func greet(timeout: Double, whileWaiting: () throws -> Void) throws -> Welcome {
         let deadline = monotonicSeconds() + timeout
         let nonce = UInt64.random(in: .min ... .max)
-        try socket.write(Frame.resynchronization)
-        try send(.hello(version: Message.version, nonce: nonce))
+        var nextGreeting = monotonicSeconds()
         while true {
             try whileWaiting()
-            guard monotonicSeconds() < deadline else {
+            let now = monotonicSeconds()
+            guard now < deadline else {
                 throw MachineError.agentSilent(name: state.name, seconds: timeout)
             }
+            if now >= nextGreeting {
+                try socket.write(Frame.resynchronization)
+                try send(.hello(version: Message.version, nonce: nonce))
+                nextGreeting = now + Self.patience
+            }
             // Whatever comes before our welcome was meant for an earlier client.
-            while let frame = try decoder.next() {
+            while let frame = nextEarlyFrame() {
                 guard case .welcome(let version, nonce, let kernel, let module)? = try? Message(frame) else {
                     continue
                 }
@@ -61,6 +68,15 @@ public final class Connection {
             if wait([pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)], milliseconds: 100)[0] {
                 try receive()
             }
+        }
+    }
+
+    /// A frame of the time before our welcome. The rest of one that an earlier client was sent is no
+    /// frame: it goes, and should our welcome go with it, the next greeting brings another.
+    private func nextEarlyFrame() -> Frame? {
+        do { return try decoder.next() } catch {
+            decoder = FrameDecoder()
+            return nil
         }
     }
 
@@ -174,7 +190,15 @@ public final class Connection {
         } catch { throw lost() }
     }
 
-    private func nextMessage() throws -> Message? { try decoder.next().map { try Message($0) } }
+    private func nextMessage() throws -> Message? {
+        while let frame = try decoder.next() {
+            let message = try Message(frame)
+            // Another greeting of ours, answered late.
+            if case .welcome = message { continue }
+            return message
+        }
+        return nil
+    }
 
     private func awaitMessage() throws -> Message {
         while true {
