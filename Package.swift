@@ -98,7 +98,9 @@ let package = Package(
             path: "tools/core-lint", swiftSettings: strict),
         .testTarget(name: "CoreLintTests", dependencies: ["CoreLint"], swiftSettings: strict),
         // Drives the built program and machines; see docs/testing.md.
-        .target(name: "PenumbraTestSupport", path: "Tests/PenumbraTestSupport", swiftSettings: strict),
+        .target(
+            name: "PenumbraTestSupport", dependencies: ["PenumbraMachine", "PenumbraSystem"],
+            path: "Tests/PenumbraTestSupport", swiftSettings: strict),
         .testTarget(
             name: "PenumbraGuestTests", dependencies: ["PenumbraTestSupport"], swiftSettings: strict),
         .testTarget(

@@ -83,7 +83,9 @@ struct Guest {
         if debugCore { words.append("--debug") }
         if restricted { words.append("--restricted") }
         let result = try penumbra(words)
-        return judge(result).map { "\(name)\(restricted ? " (restricted)" : ""): \($0)" }
+        return judge(result).map {
+            "\(name)\(restricted ? " (restricted)" : ""): \($0)\(machine.anatomy(after: result))"
+        }
     }
 
     func judge(_ result: Finished) -> String? {

@@ -71,6 +71,24 @@ public final class TestMachine {
         return result.status == 0 ? "" : result.output + result.errors
     }
 
+    /// What a machine whose agent is silent is doing: its CPUs' registers, twice a second apart, and the
+    /// end of its console. Empty if `result` complains of no such silence.
+    public func anatomy(after result: Finished) -> String {
+        guard result.errors.contains("its agent did not answer") else { return "" }
+        var findings: [String] = []
+        do {
+            let monitor = try Monitor(of: self)
+            for _ in 0..<2 {
+                findings.append(try monitor.order("info registers -a"))
+                sleep(1)
+            }
+            findings.append(try monitor.order("info lapic"))
+        } catch { findings.append("\(error)") }
+        let console = try? penumbra("machine", "logs", "--name", name, "--log", "console").output
+        findings.append((console ?? "").split(separator: "\n").suffix(30).joined(separator: "\n"))
+        return findings.map { $0.replacing("\\r\\n", with: "\n") }.joined(separator: "\n")
+    }
+
     /// The module's own count of what it holds; all zero when no VM lives.
     public func leaks() throws -> String {
         let info = try shell("penumbra info --format json").output

@@ -3,21 +3,20 @@ import Foundation
 import Glibc
 import PenumbraMachine
 import PenumbraSystem
-import PenumbraTestSupport
 
 /// QEMU's monitor of a machine: line by line JSON over a socket (docs/interop/qmp-spec in QEMU).
-final class Monitor {
+public final class Monitor {
     struct Failure: Error, CustomStringConvertible {
         let description: String
     }
 
     private let socket: UnsafeMutablePointer<FILE>
 
-    init(of machine: TestMachine) throws {
+    public init(of machine: TestMachine) throws {
         let path = try StateDirectory(name: machine.name).file("qmp")
-        let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        guard descriptor >= 0, Self.connect(descriptor, to: path), let file = fdopen(descriptor, "r+") else {
-            throw Failure(description: "no connection to \(path): \(String(cString: strerror(errno)))")
+        let connection = try LocalSocket.connect(to: path)
+        guard let file = fdopen(dup(connection.number), "r+") else {
+            throw SystemError(call: "fdopen", subject: path, code: errno)
         }
         socket = file
         _ = try readLine()
@@ -25,22 +24,6 @@ final class Monitor {
     }
 
     deinit { fclose(socket) }
-
-    private static func connect(_ descriptor: Int32, to path: String) -> Bool {
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        let fits = withUnsafeMutableBytes(of: &address.sun_path) { buffer in
-            guard path.utf8.count < buffer.count else { return false }
-            buffer.copyBytes(from: path.utf8)
-            return true
-        }
-        return fits
-            && withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
-                }
-            }
-    }
 
     private func readLine() throws -> String {
         var line: UnsafeMutablePointer<CChar>?
@@ -54,7 +37,7 @@ final class Monitor {
 
     /// Sends a command and waits for its answer; events that come between are nobody's.
     @discardableResult
-    func execute(_ command: String, arguments: String = "{}") throws -> String {
+    public func execute(_ command: String, arguments: String = "{}") throws -> String {
         fputs("{\"execute\": \"\(command)\", \"arguments\": \(arguments)}\n", socket)
         fflush(socket)
         while true {
@@ -66,13 +49,13 @@ final class Monitor {
 
     /// A command of the monitor for people; what it printed, in JSON's spelling.
     @discardableResult
-    func order(_ line: String) throws -> String {
+    public func order(_ line: String) throws -> String {
         try execute("human-monitor-command", arguments: "{\"command-line\": \"\(line)\"}")
     }
 
     /// Non-maskable interrupts to CPU 0, 1,300 a second as far as the monitor takes them; how many.
     /// The host prints a line for each: with twice as many its CPU would do nothing else.
-    func injectNMIs(seconds: Double) throws -> Int {
+    public func injectNMIs(seconds: Double) throws -> Int {
         let begin = monotonicSeconds()
         var count = 0
         while monotonicSeconds() < begin + seconds {
@@ -85,7 +68,7 @@ final class Monitor {
     }
 
     /// Orders something at a moment when CPU 0 executes at such an address and privilege level.
-    func order(_ line: String, when suits: (UInt64, Int) -> Bool) throws {
+    public func order(_ line: String, when suits: (UInt64, Int) -> Bool) throws {
         let patience = monotonicSeconds() + 60
         while monotonicSeconds() < patience {
             try execute("stop")
