@@ -7,8 +7,10 @@ import PenumbraSystem
 /// The container as the agent sees it: its root file system and what will be mounted in it, outside of
 /// the namespaces that its processes live in.
 ///
-/// The root is an overlay: the image, read-only, below; changes above. Everything within the root is left
-/// to the first child (`ContainerRoot`), which can follow no link of the image's out of it.
+/// The root is an overlay: the image, read-only, below; changes above. To programs it is one file system, as
+/// on a disk of its own (`xino`): a file's device and inode are the directory entry's, and stay when the file is
+/// changed. Everything within the root is left to the first child (`ContainerRoot`), which can follow no link of
+/// the image's out of it.
 struct Container {
     let spec: ContainerSpec
     let layout: Layout
@@ -43,9 +45,9 @@ struct Container {
         }
         for name in ["upper", "scratch"] { try FileSystem.makeDirectories("\(layout.changes)/\(name)") }
         try modules.load("overlay")
+        let changes = "upperdir=\(layout.changes)/upper,workdir=\(layout.changes)/scratch"
         try mount(
-            "overlay", at: layout.root, type: "overlay",
-            options: "lowerdir=\(image),upperdir=\(layout.changes)/upper,workdir=\(layout.changes)/scratch")
+            "overlay", at: layout.root, type: "overlay", options: "lowerdir=\(image),\(changes),xino=on")
     }
 
     private mutating func prepareImage() throws(AgentFailure) -> String {

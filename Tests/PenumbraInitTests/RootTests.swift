@@ -17,6 +17,16 @@ struct RootTests {
         #expect(Files.exists("\(agent.directory.path)/image/tmp"))
     }
 
+    /// Else du(1) and tar(1) skip files as another file system's, and a log's reader loses its file.
+    @Test func theImageAndItsChangesAreOneFileSystem() throws {
+        let agent = try AgentUnderTest.running()
+        let script = """
+            before=$(stat -c %d:%i /etc/passwd); echo >>/etc/passwd; after=$(stat -c %d:%i /etc/passwd)
+            [ $before = $after ] && echo same; stat -c %d / /etc /etc/passwd /etc/group | sort -u | wc -l
+            """
+        #expect(try agent.shell(script).text == "same\n1\n")
+    }
+
     @Test func aReadOnlyRootHasWritableMounts() throws {
         let agent = try AgentUnderTest.running {
             $0.root.isReadOnly = true
