@@ -3,14 +3,16 @@ import Foundation
 import PenumbraTestSupport
 import Testing
 
-/// Containers as a user meets them, in a machine with a disk, of an image with busybox alone.
+/// Containers as a user meets them, in a machine with a disk, of an image with busybox, and with fio and apt as
+/// this system has them.
 @Suite(.serialized) struct ContainerTests {
-    /// An archive as `docker save` makes them, of a root with busybox and links to it.
+    /// An archive as `docker save` makes them, of a root with busybox, links to it, and `ContainerPrograms`.
     private static let archive = """
         set -e; cd "$1"; mkdir -p root/bin root/etc root/tmp; cp "$(command -v busybox)" root/bin/busybox
         for name in $(root/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root/bin/$name; done
         printf 'root:x:0:0::/root:/bin/sh\\nuser:x:1000:1000::/tmp:/bin/sh\\n' >root/etc/passwd
         printf 'root:x:0:\\nuser:x:1000:\\n' >root/etc/group
+        \(ContainerPrograms.copy)
         tar -C root --owner=0 --group=0 -cf layer.tar .; sum=$(sha256sum <layer.tar)
         printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"],"Env":["FROM=image"]},' >config.json
         printf '"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' ${sum%% *} >>config.json
@@ -50,6 +52,7 @@ import Testing
         try flags()
         try life()
         try manyAtOnce()
+        try ContainerPrograms(machine: name, image: "busybox:test").check()
         let complaints = try PenumbraTestSupport.penumbra(
             "machine", "logs", "--name", name, "--log", "console", "--complaints")
         #expect(complaints.status == 0, "\(complaints.output)")
