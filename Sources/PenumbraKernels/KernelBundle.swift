@@ -39,11 +39,31 @@ public struct KernelBundle: Equatable, Sendable {
         guard let agent = installation.find("build/penumbra-init", "penumbra-init") else { throw .noAgent }
         let source = try Self.source(of: kernel, agent)
         let directory = "\(kernels)/\(kernel.release)-\(Self.hash(source))"
-        if Files.text("\(directory)/source") != source {
-            let parts = try Parts(of: kernel, agent)
-            do throws(SystemError) { try parts.write(source, to: directory) } catch { throw .system(error) }
+        if !Self.isMade(of: source, directory) {
+            let lock = try Self.lock(kernels)
+            defer { withExtendedLifetime(lock) {} }
+            if !Self.isMade(of: source, directory) {
+                let parts = try Parts(of: kernel, agent)
+                do throws(SystemError) { try parts.write(source, to: directory) } catch {
+                    throw .system(error)
+                }
+            }
         }
         (self.directory, release) = (directory, kernel.release)
+    }
+
+    private static func isMade(of source: String, _ directory: String) -> Bool {
+        Files.text("\(directory)/source") == source
+    }
+
+    /// One process at a time makes bundles: of many that start, the others find what the first has made.
+    private static func lock(_ kernels: String) throws(KernelBundleError) -> Descriptor {
+        do throws(SystemError) {
+            try Files.makeDirectories(kernels)
+            let lock = try Descriptor(path: kernels, flags: O_RDONLY | O_DIRECTORY)
+            lock.waitForLock()
+            return lock
+        } catch { throw .system(error) }
     }
 
     /// The list of the modules stands for them: they come and go together.
@@ -101,9 +121,9 @@ private struct Parts {
         return archive.finished()
     }
 
-    /// Under another name first. Who makes the same bundle at the same time makes the same files.
+    /// Under another name first; by one process at a time.
     func write(_ source: String, to directory: String) throws(SystemError) {
-        let temporary = "\(directory).\(getpid()).new"
+        let temporary = "\(directory).new"
         try Files.removeTree(temporary)
         try Files.makeDirectories(temporary)
         let files: [(String, [UInt8])] = [

@@ -37,7 +37,14 @@ final class AgentPort {
     private struct Upload {
         let file: Descriptor
         let path: String
-        var temporary: String { path + ".new" }
+        /// Nobody else's: clients may send the same file at the same time.
+        let temporary: String
+
+        init(to path: String, mode: UInt32) throws(SystemError) {
+            self.path = path
+            temporary = "\(path).\(UInt64.random(in: 0 ... .max)).new"
+            file = try Descriptor(path: temporary, flags: O_WRONLY | O_CREAT | O_EXCL, mode: mode)
+        }
     }
 
     convenience init(device: String) throws {
@@ -178,8 +185,8 @@ final class AgentPort {
         case .signal(let number): program?.kill(number)
         case .resize(let size): program?.resize(to: size)
         case .put(let path, let mode):
-            let flags = O_WRONLY | O_CREAT | O_TRUNC
-            upload = Upload(file: try Descriptor(path: path + ".new", flags: flags, mode: mode), path: path)
+            discardUpload()
+            upload = try Upload(to: path, mode: mode)
         case .data(let bytes): try extendUpload(bytes)
         case .dataEnd(let mode): try finishUpload(mode)
         case .get(let path): try sendFile(path)

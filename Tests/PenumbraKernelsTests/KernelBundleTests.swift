@@ -81,6 +81,19 @@ import Testing
         #expect(Files.list("\(directory)/kernels").count == 2)
     }
 
+    @Test func manyWhoWantTheSameBundleGetTheFirstOnes() async throws {
+        let installation = try makeTree()
+        let kernel = try GuestKernel(directory, installation: installation)
+        let kernels = "\(directory)/kernels"
+        try await withThrowingTaskGroup(of: KernelBundle.self) { group in
+            for _ in 0..<16 {
+                group.addTask { try KernelBundle(kernel, in: kernels, installation: installation) }
+            }
+            for try await bundle in group { #expect(try Files.read(bundle.kernel) == Self.program) }
+        }
+        #expect(Files.list(kernels).count == 1)
+    }
+
     @Test func whatIsMissingIsNamed() throws {
         let installation = try makeTree(ext4: "\0depends=jbd2,nosuch\0")
         #expect(throws: KernelBundleError.missingModule("nosuch", neededBy: "ext4")) {

@@ -134,4 +134,21 @@ import Testing
         try bench.expectWelcome(2)
         #expect(try bench.receive(seconds: 0.6) == nil)
     }
+
+    @Test func twoWhoSendTheSameFileBothHaveItThere() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.file("sent")
+        let benches = [try Bench(), try Bench()]
+        for (number, bench) in benches.enumerated() {
+            try bench.greet(UInt64(number))
+            try bench.expectWelcome(UInt64(number))
+        }
+        for bench in benches { try bench.send(Message.put(path: path, mode: 0o600).frame.bytes) }
+        for bench in benches { try bench.send(Message.data(Array("content".utf8)).frame.bytes) }
+        for bench in benches {
+            try bench.send(Message.dataEnd(mode: 0o600).frame.bytes)
+            #expect(try bench.receive() == .done)
+            #expect(Files.text(path) == "content")
+        }
+    }
 }
