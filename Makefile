@@ -24,7 +24,7 @@ PENUMBRA := $(BUILD)/penumbra
 export PENUMBRA_STATE_DIR ?= /tmp/penumbra-$(shell id -u)-$(shell echo $(CURDIR) | cksum | cut -d' ' -f1)
 
 help:
-	@echo "run test test-full bench | setup build format lint clean install uninstall | test-host test-guests test-linux test-stress soak"
+	@echo "run test test-full bench | setup build format lint clean install uninstall | test-host test-guests test-linux test-real test-stress soak"
 
 include core/build.mk
 include guests/build.mk
@@ -55,7 +55,7 @@ cli: $(STAMP)
 	@echo "  SWIFT   user space (release)"
 	@$(SWIFT_BUILD) --product penumbra 2>&1 | tools/quiet-build
 	@mkdir -p $(BUILD) && cmp -s .build-release/release/penumbra $(PENUMBRA) || \
-		cp .build-release/release/penumbra $(PENUMBRA)
+		cp --remove-destination .build-release/release/penumbra $(PENUMBRA)
 
 # penumbra.ko for each host kernel, with the release core and with the debug core.
 MODULES := $(foreach kernel,$(KERNELS),module-release-$(kernel) module-debug-$(kernel))
@@ -119,6 +119,10 @@ test-stress: build
 	@PENUMBRA_STRESS=1 swift test -c release -Xswiftc -enable-testing --scratch-path .build-test \
 		--filter PenumbraStressTests 2>&1 | tools/quiet-build
 
+# Real programs in containers; ONLY='redis nginx' for some. Half an hour.
+test-real: build
+	@tools/test-real $(ONLY)
+
 bench: build
 	@tools/bench
 	@tools/bench-linux --counters-per-op --start-and-memory
@@ -150,5 +154,5 @@ clean:
 	rm -rf $(BUILD) .build-release .build-test
 
 .PHONY: help setup kernels build modules run test test-full test-host test-guests test-linux \
-	test-stress-short test-stress soak bench format lint install uninstall clean
+	test-real test-stress-short test-stress soak bench format lint install uninstall clean
 .DEFAULT_GOAL := help
