@@ -49,7 +49,10 @@ struct ContainerPrograms {
     private func packages() throws {
         let probe = try RunningProgram(
             URL(filePath: "/usr/bin/curl"),
-            ["-sfo", "/dev/null", "--max-time", "20", "\(Self.archive)/dists/\(Self.suite)/InRelease"]
+            [
+                "-sfo", "/dev/null", "--noproxy", "*", "--max-time", "20",
+                "\(Self.archive)/dists/\(Self.suite)/InRelease",
+            ]
         ).finished()
         guard probe.status == 0 else {
             print("skipped: apt-get through the user network, since this host does not reach \(Self.archive)")
