@@ -64,9 +64,11 @@ let package = Package(
             swiftSettings: strict),
         // Images, and the file systems made of them.
         .target(
-            name: "PenumbraImages", dependencies: ["CCompression", "PenumbraSystem"], swiftSettings: strict),
+            name: "PenumbraImages", dependencies: ["CCompression", "PenumbraProtocol", "PenumbraSystem"],
+            swiftSettings: strict),
         .testTarget(
-            name: "PenumbraImagesTests", dependencies: ["PenumbraImages", "PenumbraSystem"],
+            name: "PenumbraImagesTests",
+            dependencies: ["PenumbraImages", "PenumbraProtocol", "PenumbraSystem"],
             swiftSettings: strict),
         .target(
             name: "PenumbraContainers",

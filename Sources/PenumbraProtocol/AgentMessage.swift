@@ -61,10 +61,11 @@ public enum AgentMessage: Equatable, Sendable {
     case configurationFailed(String)
 
     case start(AgentSession, ProcessSpec)
-    /// Sends what is at a path within the container's root as a tar stream on `output`.
-    case pack(AgentSession, path: [UInt8])
-    /// Takes a tar stream from `input` and unpacks it below a directory within the container's root.
-    case unpack(AgentSession, path: [UInt8])
+    /// Sends what is at a path within the container's root as a tar stream on `output`. A link there is
+    /// itself, or what it leads to.
+    case pack(AgentSession, path: [UInt8], followsLink: Bool)
+    /// Takes a tar stream from `input` and unpacks it at a path within the container's root.
+    case unpack(AgentSession, path: [UInt8], CopyPlacement)
     case started(AgentSession)
     case input(AgentSession, [UInt8])
     case inputEnd(AgentSession)

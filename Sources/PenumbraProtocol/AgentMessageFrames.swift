@@ -45,11 +45,13 @@ extension AgentMessage {
         case .start(_, let spec):
             spec.write(to: &payload)
             return .start
-        case .pack(_, let path):
+        case .pack(_, let path, let followsLink):
             payload.string(path)
+            payload.flag(followsLink)
             return .pack
-        case .unpack(_, let path):
+        case .unpack(_, let path, let placement):
             payload.string(path)
+            payload.number(placement.rawValue)
             return .unpack
         case .input(_, let bytes):
             payload.bytes += bytes
@@ -95,8 +97,8 @@ extension AgentMessage {
     /// The session that the message belongs to; nil if it belongs to none.
     public var session: AgentSession? {
         switch self {
-        case .start(let session, _), .pack(let session, _), .unpack(let session, _), .started(let session),
-            .input(let session, _), .inputEnd(let session), .output(let session, _, _),
+        case .start(let session, _), .pack(let session, _, _), .unpack(let session, _, _),
+            .started(let session), .input(let session, _), .inputEnd(let session), .output(let session, _, _),
             .credit(let session, _), .resize(let session, _), .signal(let session, _),
             .terminated(let session, _, _), .failed(let session, _):
             session
@@ -126,8 +128,11 @@ extension AgentMessage {
     ) throws(ProtocolError) -> AgentMessage {
         switch kind {
         case .start: return .start(session, try ProcessSpec(from: &reader))
-        case .pack: return .pack(session, path: try reader.string())
-        case .unpack: return .unpack(session, path: try reader.string())
+        case .pack: return .pack(session, path: try reader.string(), followsLink: try reader.flag())
+        case .unpack:
+            let path = try reader.string()
+            guard let placement = CopyPlacement(rawValue: try reader.number()) else { throw reader.damaged }
+            return .unpack(session, path: path, placement)
         case .started: return .started(session)
         case .input: return .input(session, reader.rest())
         case .inputEnd: return .inputEnd(session)

@@ -13,7 +13,10 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
         self.code = code
     }
 
-    public var description: String { "\(call) \(subject): \(String(cString: strerror(code)))" }
+    /// What errno says.
+    public var reason: String { String(cString: strerror(code)) }
+
+    public var description: String { "\(call) \(subject): \(reason)" }
 }
 
 /// An owned file descriptor, closed with its last reference.

@@ -184,8 +184,8 @@ struct Agent {
     private static func job(of message: AgentMessage) -> Child.Job {
         switch message {
         case .start(_, let spec): .program(spec)
-        case .pack(_, let path): .pack(path)
-        case .unpack(_, let path): .unpack(path)
+        case .pack(_, let path, let followsLink): .pack(path, followsLink: followsLink)
+        case .unpack(_, let path, let placement): .unpack(path, placement)
         default: preconditionFailure("begins no session")
         }
     }

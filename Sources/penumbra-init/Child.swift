@@ -18,8 +18,8 @@ struct Child {
 
     enum Job {
         case program(ProcessSpec)
-        case pack([UInt8])
-        case unpack([UInt8])
+        case pack([UInt8], followsLink: Bool)
+        case unpack([UInt8], CopyPlacement)
     }
 
     let entry: Entry
@@ -50,8 +50,10 @@ struct Child {
         try enter()
         switch job {
         case .program(let spec): try become(spec)
-        case .pack(let path): try copy { (status) in Packing.run(path, status) }
-        case .unpack(let path): try copy { (status) in Unpacking.run(path, status) }
+        case .pack(let path, let followsLink):
+            try copy { (errors) in Packing.run(path, followsLink: followsLink, errors) }
+        case .unpack(let path, let placement):
+            try copy { (errors) in Unpacking.run(path, placement, errors) }
         }
     }
 

@@ -57,14 +57,14 @@ struct GuestReport {
         }
     }
 
-    /// Runs a verb's work; an error becomes one line and its own exit status.
-    static func exit(with work: () throws -> Int32) throws -> Never {
+    /// Runs a verb's work; an error becomes one line and an exit status.
+    static func exit(failure: Int32 = ExitStatus.failed, with work: () throws -> Int32) throws -> Never {
         let status: Int32
         do { status = try work() } catch let code as ExitCode {
             throw code
         } catch {
             Output.note("\(error)")
-            throw ExitCode(ExitStatus.failed)
+            throw ExitCode(failure)
         }
         throw ExitCode(status)
     }

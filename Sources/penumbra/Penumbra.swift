@@ -10,7 +10,7 @@ struct Penumbra: ParsableCommand {
         subcommands: [
             RunCommand.self, CreateCommand.self, StartCommand.self, StopCommand.self, KillCommand.self,
             RemoveCommand.self, WaitCommand.self, AttachCommand.self, ExecCommand.self, PsCommand.self,
-            LogsCommand.self, InspectCommand.self, StatsCommand.self, ImageCommand.self,
+            LogsCommand.self, InspectCommand.self, StatsCommand.self, CopyCommand.self, ImageCommand.self,
             ImagePullCommand.self, VolumeCommand.self, SandboxCommand.self, BootCommand.self,
             ResizeCommand.self,
             GuestCommand.self, MachineCommand.self, DoctorCommand.self, InfoCommand.self, VersionCommand.self,

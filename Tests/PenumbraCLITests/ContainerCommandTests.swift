@@ -51,6 +51,8 @@ import Testing
         ["exec", "--workdir", "x", "web", "ls"], ["start"], ["start", "--attach", "a", "b"], ["rm"], ["wait"],
         ["logs"], ["logs", "--tail", "-1", "a"], ["logs", "--since", "yesterday", "a"],
         ["logs", "--boot", "--timestamps", "a"], ["inspect"], ["inspect", "--format", "{{", "a"], ["attach"],
+        ["cp", "a", "b"], ["cp", "a:/b", "c:/d"], ["cp", "-", "-"], ["cp", "-", "./a:b"], ["cp", ":/a", "b"],
+        ["cp", "a:/b"], ["cp", "a:/b", ""], ["cp", "--nosuch", "a:/b", "c"],
     ])
     func nonsenseIsRefused(_ words: [String]) {
         #expect(throws: (any Error).self) { try Penumbra.parseAsRoot(words) }

@@ -190,6 +190,22 @@ extension MonitorClient {
         #expect(try bench.end().code == 0)
     }
 
+    @Test func aCopyOutEndsWithItsReader() throws {
+        let bench = try MonitorBench()
+        bench.tell(.started(.main))
+        let copy = AgentSession(rawValue: 1)
+        do {
+            let client = try bench.client()
+            try client.send(.pack(path: [47], followsLink: false))
+            bench.expect(.pack(copy))
+            bench.tell(.started(copy))
+            #expect(try client.message() == .started)
+        }
+        bench.expect(.signal(copy, SIGKILL))
+        bench.tell(.terminated(.main, .exited(0), outOfMemory: false))
+        #expect(try bench.end().code == 0)
+    }
+
     @Test func whoWaitsHearsTheEnd() throws {
         let bench = try MonitorBench()
         let client = try bench.client()
@@ -240,8 +256,9 @@ extension MonitorClient {
 @Suite struct MonitorMessageTests {
     @Test(
         arguments: [
-            .attach(takesInput: true), .execute(ProcessSpec("sh", "-c", "")), .pack(path: [0x2f, 0xff]),
-            .unpack(path: []), .wait, .stop(seconds: 10), .signal(9), .usage, .input([1]), .inputEnd,
+            .attach(takesInput: true), .execute(ProcessSpec("sh", "-c", "")),
+            .pack(path: [0x2f, 0xff], followsLink: true),
+            .unpack(path: [], .target), .wait, .stop(seconds: 10), .signal(9), .usage, .input([1]), .inputEnd,
             .resize(TerminalSize(rows: 1, columns: 2)), .sessionSignal(2), .started, .output(.error, [1, 2]),
             .ended(SessionEnd(code: 3, reason: "x")), .ended(SessionEnd(code: 0)),
             .used(ContainerUsage(processorTime: 1, memory: 2, memoryLimit: 3)), .done, .refused("no"),

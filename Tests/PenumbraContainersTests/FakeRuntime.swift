@@ -11,6 +11,7 @@ final class FakeRuntime: ContainerRuntime, Sendable {
     enum Call: Equatable, Sendable {
         case start(ProcessSpec)
         case execute(AgentSession)
+        case pack(AgentSession)
         case send(AgentSession, [UInt8])
         case endInput(AgentSession)
         case passOn(AgentSession, Int)
@@ -53,8 +54,13 @@ final class FakeRuntime: ContainerRuntime, Sendable {
         return session
     }
 
-    func pack(_ path: [UInt8]) throws -> AgentSession { session() }
-    func unpack(to path: [UInt8]) throws -> AgentSession { session() }
+    func pack(_ path: [UInt8], followsLink: Bool) throws -> AgentSession {
+        let session = session()
+        note(.pack(session))
+        return session
+    }
+
+    func unpack(to path: [UInt8], _ placement: CopyPlacement) throws -> AgentSession { session() }
     func send(_ bytes: [UInt8], to session: AgentSession) { note(.send(session, bytes)) }
     func endInput(of session: AgentSession) { note(.endInput(session)) }
     func passOn(_ count: Int, of session: AgentSession) { note(.passOn(session, count)) }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import PenumbraVMM
 
-/// Streams, terminals and copies, through the built agent.
+/// Streams and terminals, through the built agent.
 @Suite(.serialized, .enabled(if: AgentUnderTest.isPossible, "making containers takes root"))
 struct StreamTests {
     @Test func bytesPassBothWaysUnchanged() throws {
@@ -103,68 +103,5 @@ struct StreamTests {
         spec.user = "guest"
         agent.link.start(spec)
         #expect(try agent.waitForEnd(of: .main).text == "a\r\nb\r\nc\r\nd\r\n")
-    }
-
-    // MARK: Copies
-
-    @Test func aTreeGoesOutAndInAgain() throws {
-        let agent = try AgentUnderTest.running()
-        let make = """
-            mkdir -p /t/d/empty /t/d/\(String(repeating: "long", count: 40)); cd /t/d; echo hello > file
-            head -c 100000 /dev/urandom > big; chmod 4755 file; chown 1000:1001 big; ln file hard; ln -s ../x soft
-            mkfifo pipe; mknod null c 1 3; cd long*; echo deep > $(printf '\\377')x; cd ..; touch -t 200102030405 file; mkdir /back
-            """
-        let made = try agent.shell(make) { $0.capabilities.formUnion(Capabilities(name: "MKNOD")!) }
-        #expect(made.errorText == "")
-        let packing = try agent.link.pack(Array("/t/d".utf8))
-        let archive = try agent.waitForEnd(of: packing)
-        #expect(
-            archive.errorText == "" && archive.end == .terminated(packing, .exited(0), outOfMemory: false))
-        #expect(archive.output.count % 512 == 0)
-        let unpacking = try agent.link.unpack(to: Array("/back".utf8))
-        agent.link.send(archive.output, to: unpacking)
-        agent.link.endInput(of: unpacking)
-        let unpacked = try agent.waitForEnd(of: unpacking)
-        #expect(
-            unpacked.errorText == "" && unpacked.end == .terminated(unpacking, .exited(0), outOfMemory: false)
-        )
-        let list =
-            "find . | sort | while read -r x; do stat -c '%n %f %u %g %h %t %T %Y' \"$x\"; done; find . -type f | sort | xargs sha256sum; readlink soft"
-        let before = try agent.shell("cd /t/d; \(list)").text
-        #expect(before.split(separator: "\n").count == 15)
-        #expect(try agent.shell("cd /back/d; \(list)").text == before)
-    }
-
-    @Test func anotherProgramReadsTheArchive() throws {
-        let agent = try AgentUnderTest.running()
-        let packing = try agent.link.pack(Array("/etc/passwd".utf8))
-        let archive = try agent.waitForEnd(of: packing)
-        #expect(try agent.run(ProcessSpec("tar", "-t"), input: archive.output).text == "passwd\n")
-    }
-
-    @Test func copiesNeverLeaveTheContainer() throws {
-        let agent = try AgentUnderTest.running()
-        // A link of the container's that leads up and out leads to its own root.
-        _ = try agent.shell("ln -s /../../../../etc /out; echo box > /etc/hostname")
-        let packing = try agent.link.pack(Array("/out/hostname".utf8))
-        let archive = try agent.waitForEnd(of: packing)
-        #expect(try agent.run(ProcessSpec("tar", "-xO"), input: archive.output).text == "box\n")
-    }
-
-    @Test func badCopiesFail() throws {
-        let agent = try AgentUnderTest.running()
-        let missing = try agent.waitForEnd(of: try agent.link.pack(Array("/nosuch".utf8)))
-        #expect(missing.errorText == "lstat /nosuch: No such file or directory\n")
-        for (input, complaint) in [
-            ([UInt8](repeating: 65, count: 1024), "this is no tar archive"),
-            ([UInt8](repeating: 65, count: 100), "ends in the middle"),
-        ] {
-            let session = try agent.link.unpack(to: Array("/tmp".utf8))
-            agent.link.send(input, to: session)
-            agent.link.endInput(of: session)
-            let outcome = try agent.waitForEnd(of: session)
-            #expect(outcome.errorText.contains(complaint))
-            #expect(outcome.end == .terminated(session, .exited(1), outOfMemory: false))
-        }
     }
 }

@@ -120,6 +120,7 @@ import Testing
         #expect(try penumbra("ps", "--format", "{{.Names}} {{.State}}").output == "web running\n")
         let inside = try penumbra("exec", "web", "sh", "-c", "cat /kept; exit 5")
         #expect(inside.status == 5 && inside.output == "kept\n", "\(inside.errors)")
+        try copies(with: "web")
         #expect(try penumbra("rm", "web").errors.contains("is running"))
         #expect(try penumbra("stop", "web").status == 0)
         #expect(try penumbra("logs", "web").output == "up\nbye\n")
@@ -136,6 +137,23 @@ import Testing
         #expect(state.output == "exited its VM's process was killed on the host\n", "\(state.errors)")
         #expect(try penumbra("rm", "web").output == "web\n")
         #expect(try penumbra("ps", "-a", "-q").output == "")
+    }
+
+    /// Files in and out, through the machine.
+    private func copies(with container: String) throws {
+        let (tree, copy) = (directory.appending(path: "tree"), directory.appending(path: "copy"))
+        let below = tree.appending(path: "sub")
+        try FileManager.default.createDirectory(at: below, withIntermediateDirectories: true)
+        try Data("deep\n".utf8).write(to: below.appending(path: "file"))
+        let put = try penumbra("cp", "--quiet", tree.path, "\(container):/in")
+        #expect(put.status == 0 && put.errors == "", "\(put.errors)")
+        let got = try penumbra("cp", "\(container):/in/.", copy.path)
+        #expect(got.errors == "Successfully copied 5B to \(copy.path)\n")
+        #expect(try String(contentsOf: copy.appending(path: "sub/file"), encoding: .utf8) == "deep\n")
+        let stream = try penumbra("cp", "\(container):/in/sub/file", "-")
+        #expect(stream.status == 0 && stream.output.contains("deep\n"), "\(stream.errors)")
+        let missing = try penumbra("cp", "\(container):/nosuch", copy.path)
+        #expect(missing.status == 1 && missing.errors.contains("/nosuch: No such file"), "\(missing.errors)")
     }
 
     /// SIGKILL, as when the host's memory runs out.

@@ -111,7 +111,7 @@ import Testing
             let new = host.newSession()
             let session = try #require(new)
             #expect(numbers.insert(session).inserted)
-            host.open(session, .pack(session, path: []))
+            host.open(session, .pack(session, path: [], followsLink: false))
         }
         let another = host.newSession()
         #expect(another == nil)

@@ -271,8 +271,9 @@ public final class ContainerMonitor {
             // A terminal has no end: who leaves it may come back.
             if peer.isStarter, !container.configuration.hasTerminal { runtime.endInput(of: .main) }
         case .session(let session):
-            // The process goes on, and nobody hears of it.
+            // The process goes on, and nobody hears of it; but a copy is for its reader alone.
             sessions[session] = nil
+            if peer.endsSession { runtime.signal(session, SIGKILL) }
             runtime.passOn(peer.owed, of: session)
             runtime.endInput(of: session)
         case .attached(false), .waiting, .fresh: break
@@ -307,8 +308,9 @@ public final class ContainerMonitor {
             peer.role = .attached(takesInput: takesInput)
             if mainHasStarted { peer.send(.started) }
         case .execute(let process): open(peer) { try runtime.execute(process) }
-        case .pack(let path): open(peer) { try runtime.pack(path) }
-        case .unpack(let path): open(peer) { try runtime.unpack(to: path) }
+        case .pack(let path, let followsLink):
+            open(peer, endsWithClient: true) { try runtime.pack(path, followsLink: followsLink) }
+        case .unpack(let path, let placement): open(peer) { try runtime.unpack(to: path, placement) }
         case .wait: peer.role = .waiting
         case .stop(let seconds):
             peer.role = .waiting
@@ -330,12 +332,15 @@ public final class ContainerMonitor {
         peer.isLeaving = true
     }
 
-    private func open(_ peer: MonitorPeer, _ body: () throws -> AgentSession) {
+    private func open(
+        _ peer: MonitorPeer, endsWithClient: Bool = false, _ body: () throws -> AgentSession
+    ) {
         guard exit == nil else { return answer(.refused("the container is ending"), to: peer) }
         do {
             let session = try body()
             sessions[session] = peer
             peer.role = .session(session)
+            peer.endsSession = endsWithClient
         } catch { answer(.refused("\(error)"), to: peer) }
     }
 

@@ -11,8 +11,8 @@ public protocol ContainerRuntime: AnyObject {
     func start(_ process: ProcessSpec) throws
     /// Further sessions: another process, a directory's or a file's tar stream, one to unpack.
     func execute(_ process: ProcessSpec) throws -> AgentSession
-    func pack(_ path: [UInt8]) throws -> AgentSession
-    func unpack(to path: [UInt8]) throws -> AgentSession
+    func pack(_ path: [UInt8], followsLink: Bool) throws -> AgentSession
+    func unpack(to path: [UInt8], _ placement: CopyPlacement) throws -> AgentSession
 
     func send(_ bytes: [UInt8], to session: AgentSession)
     func endInput(of session: AgentSession)

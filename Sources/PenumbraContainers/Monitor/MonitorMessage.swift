@@ -22,8 +22,8 @@ public enum MonitorMessage: Equatable, Sendable {
     /// there is no terminal, its end is the input's.
     case attach(takesInput: Bool)
     case execute(ProcessSpec)
-    case pack(path: [UInt8])
-    case unpack(path: [UInt8])
+    case pack(path: [UInt8], followsLink: Bool)
+    case unpack(path: [UInt8], CopyPlacement)
     case wait
     /// The stop signal, and after so many seconds SIGKILL.
     case stop(seconds: UInt32)
@@ -81,11 +81,13 @@ extension MonitorMessage {
         case .execute(let process):
             payload.bytes = Self.payload(of: process)
             return .execute
-        case .pack(let path):
+        case .pack(let path, let followsLink):
             payload.string(path)
+            payload.flag(followsLink)
             return .pack
-        case .unpack(let path):
+        case .unpack(let path, let placement):
             payload.string(path)
+            payload.number(placement.rawValue)
             return .unpack
         case .wait: return .wait
         case .stop(let seconds):
@@ -139,8 +141,11 @@ extension MonitorMessage {
         switch kind {
         case .attach: self = .attach(takesInput: try reader.flag())
         case .execute: self = .execute(try Self.process(in: reader.rest()))
-        case .pack: self = .pack(path: try reader.string())
-        case .unpack: self = .unpack(path: try reader.string())
+        case .pack: self = .pack(path: try reader.string(), followsLink: try reader.flag())
+        case .unpack:
+            let path = try reader.string()
+            guard let placement = CopyPlacement(rawValue: try reader.number()) else { throw reader.damaged }
+            self = .unpack(path: path, placement)
         case .wait: self = .wait
         case .stop: self = .stop(seconds: try reader.number())
         case .signal: self = .signal(try reader.number())

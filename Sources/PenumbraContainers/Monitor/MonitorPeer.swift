@@ -22,6 +22,8 @@ final class MonitorPeer {
     /// It started the container: the main process's input ends with it.
     let isStarter: Bool
     var role = Role.fresh
+    /// Its session is ended when it leaves.
+    var endsSession = false
     private var decoder = FrameDecoder(maximumPayload: MonitorMessage.maximumPayload)
     private(set) var outgoing: [UInt8] = []
     /// Bytes of its session that the agent has no credit for yet.

@@ -137,8 +137,12 @@ final class VirtualMachineRuntime: ContainerRuntime {
     }
 
     func execute(_ process: ProcessSpec) throws -> AgentSession { try link.execute(process) }
-    func pack(_ path: [UInt8]) throws -> AgentSession { try link.pack(path) }
-    func unpack(to path: [UInt8]) throws -> AgentSession { try link.unpack(to: path) }
+    func pack(_ path: [UInt8], followsLink: Bool) throws -> AgentSession {
+        try link.pack(path, followsLink: followsLink)
+    }
+    func unpack(to path: [UInt8], _ placement: CopyPlacement) throws -> AgentSession {
+        try link.unpack(to: path, placement)
+    }
     func send(_ bytes: [UInt8], to session: AgentSession) { link.send(bytes, to: session) }
     func endInput(of session: AgentSession) { link.endInput(of: session) }
     func passOn(_ count: Int, of session: AgentSession) { link.passOn(count, of: session) }

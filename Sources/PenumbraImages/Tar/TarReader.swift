@@ -56,7 +56,7 @@ final class TarReader {
         try source.drain()
     }
 
-    private static let cutOff = ImageError.damaged("an archive", "it is cut off")
+    static let cutOff = ImageError.damaged("an archive", "it is cut off")
 
     private func skipContent() throws {
         while try !readContent(atMost: StreamSize.chunk).isEmpty {}

@@ -53,13 +53,15 @@ public final class AgentLink: Sendable {
 
     /// Sends what is at `path` in the container as a tar stream, the session's output. The names in it begin
     /// with the path's last component. Errors are lines of the error output and a status other than 0.
-    public func pack(_ path: [UInt8]) throws(TooManySessions) -> AgentSession {
-        try open { .pack($0, path: path) }
+    public func pack(_ path: [UInt8], followsLink: Bool) throws(TooManySessions) -> AgentSession {
+        try open { .pack($0, path: path, followsLink: followsLink) }
     }
 
-    /// Unpacks the tar stream that is the session's input below the directory `path` in the container.
-    public func unpack(to path: [UInt8]) throws(TooManySessions) -> AgentSession {
-        try open { .unpack($0, path: path) }
+    /// Unpacks the tar stream that is the session's input at `path` in the container.
+    public func unpack(
+        to path: [UInt8], _ placement: CopyPlacement
+    ) throws(TooManySessions) -> AgentSession {
+        try open { .unpack($0, path: path, placement) }
     }
 
     private func open(_ message: (AgentSession) -> AgentMessage) throws(TooManySessions) -> AgentSession {

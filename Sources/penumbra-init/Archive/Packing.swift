@@ -15,10 +15,11 @@ struct Packing {
     }
 
     /// Says whether it could; what could not be read is named on `errors`.
-    static func run(_ path: [UInt8], _ errors: Descriptor) -> Bool {
+    /// - Parameter followsLink: a link at `path` itself stands for what it leads to.
+    static func run(_ path: [UInt8], followsLink: Bool, _ errors: Descriptor) -> Bool {
         var packing = Packing()
         do throws(SystemError) {
-            try packing.add(path, as: lastComponent(path))
+            try packing.add(followsLink ? Tree.resolved(path) : path, as: lastComponent(path))
             try packing.output.write([UInt8](repeating: 0, count: 2 * TarHeader.blockSize))
             return true
         } catch {

@@ -33,6 +33,16 @@ enum Tree {
         return target.prefix(count).map { UInt8(bitPattern: $0) }
     }
 
+    /// The path without links, "." and "..", of something that is there.
+    static func resolved(_ path: [UInt8]) throws(SystemError) -> [UInt8] {
+        // realpath(3) allocates the name, which ends with a zero byte and is ours to free.
+        guard let name = realpath(cString(path), nil) else {
+            throw SystemError(call: "realpath", subject: text(path), code: errno)
+        }
+        defer { free(name) }
+        return (0..<strlen(name)).map { UInt8(bitPattern: name[$0]) }
+    }
+
     static func open(_ path: [UInt8], _ flags: Int32, mode: mode_t = 0) throws(SystemError) -> Descriptor {
         let number = try call("open", path) { Int(Glibc.open($0, flags | O_CLOEXEC, mode)) }
         return Descriptor(adopting: Int32(number))

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import CInit
 import Glibc
+import PenumbraProtocol
 import PenumbraSystem
 
-/// Takes a tar archive from standard input and unpacks it below a directory. The process has the
-/// container's root for its own, so that no link leads out of that; names lead nowhere but below the
-/// directory.
+/// Takes a tar archive from standard input and unpacks it at a path. The process has the container's root
+/// for its own, so that no link leads out of that; names lead nowhere but below the directory that it
+/// is unpacked in.
 struct Unpacking {
     /// Why an archive is not unpacked.
     enum Problem: Error {
@@ -14,6 +15,7 @@ struct Unpacking {
         case endsEarly
         case tooLong
         case leadsOut([UInt8])
+        case target(CopyTarget.Problem)
 
         var text: String {
             switch self {
@@ -22,6 +24,7 @@ struct Unpacking {
             case .endsEarly: "the archive ends in the middle of an entry"
             case .tooLong: "the archive has a name of more than \(nameLimit) bytes"
             case .leadsOut(let name): "'\(Tree.text(name))' leads out of the directory: it is not unpacked"
+            case .target(let problem): problem.description
             }
         }
     }
@@ -29,7 +32,10 @@ struct Unpacking {
     /// Of a name, or of records that hold some.
     private static let nameLimit: UInt64 = 1 << 20
 
-    private let directory: [UInt8]
+    private let path: [UInt8]
+    private let placement: CopyPlacement
+    /// Where the entries go, and what the first one is called; known with the first one.
+    private var target: (CopyTarget, top: [UInt8]?)?
     private let input = Descriptor(adopting: STDIN_FILENO)
     private var buffer: [UInt8] = []
     private var position = 0
@@ -37,8 +43,8 @@ struct Unpacking {
     private var times: [(path: [UInt8], seconds: Int64)] = []
 
     /// Says whether it could; why not is said on `errors`.
-    static func run(_ directory: [UInt8], _ errors: Descriptor) -> Bool {
-        var unpacking = Unpacking(directory: directory)
+    static func run(_ path: [UInt8], _ placement: CopyPlacement, _ errors: Descriptor) -> Bool {
+        var unpacking = Unpacking(path: path.isEmpty ? [UInt8(ascii: "/")] : path, placement: placement)
         do throws(Problem) {
             try unpacking.run()
             return true
@@ -48,14 +54,15 @@ struct Unpacking {
         }
     }
 
-    private init(directory: [UInt8]) { self.directory = directory }
+    private init(path: [UInt8], placement: CopyPlacement) { (self.path, self.placement) = (path, placement) }
 
     private mutating func run() throws(Problem) {
-        try Self.system { () throws(SystemError) in
-            try Tree.call("chdir", directory.isEmpty ? [UInt8(ascii: "/")] : directory) { Int(chdir($0)) }
-        }
         umask(0)
-        while let header = try nextEntry() { try unpack(header) }
+        if placement == .within { try begin(CopyTarget(within: path), top: nil) }
+        while let header = try nextEntry() {
+            if target == nil { try begin(with: header) }
+            try unpack(header)
+        }
         // The rest of the last block: whoever writes it is not to be stopped.
         try Self.system { () throws(SystemError) in
             while let rest = try input.read(atMost: 64 << 10), !rest.isEmpty {}
@@ -68,6 +75,32 @@ struct Unpacking {
         _ body: () throws(SystemError) -> Value
     ) throws(Problem) -> Value {
         do throws(SystemError) { return try body() } catch { throw .system(error) }
+    }
+
+    // MARK: Where it goes
+
+    private mutating func begin(with first: TarHeader) throws(Problem) {
+        let path = try Self.destination(path)
+        let target: CopyTarget
+        do throws(CopyTarget.Problem) {
+            target = try CopyTarget(
+                path.name, existing: path.existing, sourceIsDirectory: first.kind == .directory)
+        } catch { throw .target(error) }
+        try begin(target, top: CopyTarget.components(first.name).first)
+    }
+
+    private mutating func begin(_ target: CopyTarget, top: [UInt8]?) throws(Problem) {
+        try Self.call("chdir", target.directory) { Int(chdir($0)) }
+        self.target = (target, top)
+    }
+
+    /// What is at a path. A link to a file stands for the file, which is to be replaced.
+    private static func destination(
+        _ path: [UInt8]
+    ) throws(Problem) -> (name: [UInt8], existing: CopyTarget.Existing) {
+        guard let resolved = try? Tree.resolved(path) else { return (path, .nothing) }
+        let information = try system { () throws(SystemError) in try Tree.information(resolved) }
+        return information.st_mode & S_IFMT == S_IFDIR ? (path, .directory) : (resolved, .other)
     }
 
     // MARK: Headers
@@ -124,22 +157,23 @@ struct Unpacking {
     // MARK: Entries
 
     /// Relative to the directory, without what leads up.
-    private static func relative(_ name: [UInt8]) throws(Problem) -> [UInt8] {
-        let slash = UInt8(ascii: "/")
-        let parts = name.split(separator: slash).filter { Array($0) != [UInt8(ascii: ".")] }
-        guard !parts.contains(where: { Array($0) == Array("..".utf8) }) else { throw .leadsOut(name) }
-        return parts.isEmpty ? [UInt8(ascii: ".")] : Array(parts.joined(separator: [slash]))
+    private func relative(_ name: [UInt8]) throws(Problem) -> [UInt8] {
+        let parts = CopyTarget.components(name)
+        guard let (target, top) = target, !parts.contains(Array("..".utf8)),
+            let names = target.place(parts, top: top)
+        else { throw .leadsOut(name) }
+        return names.isEmpty ? [UInt8(ascii: ".")] : Array(names.joined(separator: [UInt8(ascii: "/")]))
     }
 
     private mutating func unpack(_ header: TarHeader) throws(Problem) {
-        let path = try Self.relative(header.name)
+        let path = try relative(header.name)
         if header.kind == .directory { return try makeDirectory(header, at: path) }
         try makeParents(of: path)
+        if header.kind == .file { return try makeFile(header, at: path) }
         try removeOther(path)
         switch header.kind {
-        case .file: try makeFile(header, at: path)
         case .hardLink:
-            let target = try Self.relative(header.link)
+            let target = try relative(header.link)
             return try Self.call("link", path) {
                 Int(linkat(AT_FDCWD, Tree.cString(target), AT_FDCWD, $0, 0))
             }
@@ -169,7 +203,7 @@ struct Unpacking {
         try Self.call("chmod", path) { Int(chmod($0, header.mode & 0o7777)) }
     }
 
-    /// One that is there keeps what is in it.
+    /// One that is there keeps what is in it, and, where a copy comes to it, its owner, mode and time.
     private mutating func makeDirectory(_ header: TarHeader, at path: [UInt8]) throws(Problem) {
         try makeParents(of: path)
         if mkdir(Tree.cString(path), 0o700) != 0 {
@@ -178,6 +212,7 @@ struct Unpacking {
             guard code == EEXIST, let information, information.st_mode & S_IFMT == S_IFDIR else {
                 throw .system(SystemError(call: "mkdir", subject: Tree.text(path), code: code))
             }
+            if placement == .target { return }
         }
         try own(header, path)
         times.append((path, header.modified))
@@ -199,7 +234,22 @@ struct Unpacking {
         throw .system(SystemError(call: "replacing", subject: Tree.text(path), code: errno))
     }
 
+    /// It gets its name, and takes the place of another file, when it is whole.
     private mutating func makeFile(_ header: TarHeader, at path: [UInt8]) throws(Problem) {
+        let directory = path.lastIndex(of: UInt8(ascii: "/")).map { path[...$0] } ?? []
+        let new = Array(directory) + Array(".penumbra-cp-\(getpid())".utf8)
+        do throws(Problem) {
+            try writeFile(header, at: new)
+            try own(header, new)
+            init_set_time(Tree.cString(new), header.modified, 0)
+            try Self.call("rename", path) { Int(rename(Tree.cString(new), $0)) }
+        } catch {
+            unlink(Tree.cString(new))
+            throw error
+        }
+    }
+
+    private mutating func writeFile(_ header: TarHeader, at path: [UInt8]) throws(Problem) {
         let flags = O_WRONLY | O_CREAT | O_EXCL
         let file = try Self.system { () throws(SystemError) in try Tree.open(path, flags, mode: 0o600) }
         var rest = header.size

@@ -19,6 +19,7 @@ struct AttachedStreams {
     let hasTerminal: Bool
     /// Signals that we get are the process's: as the container's, or as this session's.
     let passOn: (Int32) throws -> Void
+    var writeError: ([UInt8]) throws -> Void = Output.error.write
 
     /// Moves bytes until the process ends or the user leaves.
     func run() throws -> End {
@@ -72,7 +73,7 @@ struct AttachedStreams {
     private func take(_ message: MonitorMessage) throws -> End? {
         switch message {
         case .output(.standard, let bytes): try Output.standard.write(bytes)
-        case .output(.error, let bytes): try Output.error.write(bytes)
+        case .output(.error, let bytes): try writeError(bytes)
         case .ended(let end): return .ended(end)
         case .refused(let reason): throw ContainerError.refused(reason)
         default: break
