@@ -52,7 +52,8 @@ import Testing
         ["logs"], ["logs", "--tail", "-1", "a"], ["logs", "--since", "yesterday", "a"],
         ["logs", "--boot", "--timestamps", "a"], ["inspect"], ["inspect", "--format", "{{", "a"], ["attach"],
         ["cp", "a", "b"], ["cp", "a:/b", "c:/d"], ["cp", "-", "-"], ["cp", "-", "./a:b"], ["cp", ":/a", "b"],
-        ["cp", "a:/b"], ["cp", "a:/b", ""], ["cp", "--nosuch", "a:/b", "c"],
+        ["cp", "a:/b"], ["system", "df", "-v", "--format", "json"], ["system", "nosuch"], ["cp", "a:/b", ""],
+        ["cp", "--nosuch", "a:/b", "c"],
     ])
     func nonsenseIsRefused(_ words: [String]) {
         #expect(throws: (any Error).self) { try Penumbra.parseAsRoot(words) }
@@ -166,12 +167,12 @@ import Testing
     private func container(_ name: String, _ state: ContainerState, ago: Int64, command: [String]) throws
         -> Container
     {
-        Container(
-            configuration: ContainerConfiguration(
-                id: ContainerID(String(repeating: "a1", count: 32))!, name: try ContainerName(name),
-                created: Timestamp(seconds: now.seconds - ago), image: "debian:bookworm",
-                imageID: "sha256:00", entrypoint: [], command: command, memory: 1 << 28, kernel: "k"),
-            state: state)
+        var configuration = ContainerConfiguration(
+            id: ContainerID(String(repeating: "a1", count: 32))!, name: try ContainerName(name),
+            created: Timestamp(seconds: now.seconds - ago), image: "debian:bookworm",
+            imageID: "sha256:00", entrypoint: [], command: command, memory: 1 << 28, kernel: "k")
+        configuration.publishedPorts = ["8080:80"]
+        return Container(configuration: configuration, state: state)
     }
 
     private func exit(_ code: Int32, ago: Int64) -> ContainerState {
@@ -197,12 +198,39 @@ import Testing
                 now: now))
         #expect(
             ContainerRow.table(rows) == """
-                CONTAINER ID  IMAGE            COMMAND                 CREATED             STATUS                   NAMES
-                a1a1a1a1a1a1  debian:bookworm  "sh"                    3 seconds ago       Created                  fresh
-                a1a1a1a1a1a1  debian:bookworm  "sh -c while true; d…"  2 hours ago         Up 5 minutes             web
-                a1a1a1a1a1a1  debian:bookworm  "true"                  2 weeks ago         Exited (137) 3 days ago  done
-                -             vmlinuz          -                       About a minute ago  Up About a minute        vm
+                CONTAINER ID  IMAGE            COMMAND                 CREATED             STATUS                   PORTS                                    NAMES
+                a1a1a1a1a1a1  debian:bookworm  "sh"                    3 seconds ago       Created                                                           fresh
+                a1a1a1a1a1a1  debian:bookworm  "sh -c while true; d…"  2 hours ago         Up 5 minutes             0.0.0.0:8080->80/tcp, [::]:8080->80/tcp  web
+                a1a1a1a1a1a1  debian:bookworm  "true"                  2 weeks ago         Exited (137) 3 days ago                                           done
+                -             vmlinuz          -                       About a minute ago  Up About a minute                                                 vm
                 """)
+    }
+
+    @Test(arguments: [
+        ("127.0.0.1:8080:80", "127.0.0.1:8080->80/tcp"), ("[::1]:53:5353/udp", "[::1]:53->5353/udp"),
+        ("1:2", "0.0.0.0:1->2/tcp, [::]:1->2/tcp"),
+    ])
+    func aPortIsShownAsDockerDoes(_ port: String, _ shown: String) {
+        #expect(ContainerRow.ports([port]) == shown)
+    }
+
+    @Test func roomHasDockersColumns() throws {
+        let containers = [
+            try container("web", .running(since: now, process: 7, boot: "b"), ago: 5, command: ["sh"]),
+            try container("done", exit(0, ago: 5), ago: 10, command: ["sh"]),
+        ]
+        let usage = DiskUsage(
+            images: [], imagesSize: 0, containers: [(containers[0], 3_000_000), (containers[1], 1_000_000)],
+            volumes: [(try VolumeName("data"), 0, 1)])
+        #expect(
+            DiskUsage.table(usage.rows) == """
+                TYPE           TOTAL  ACTIVE  SIZE  RECLAIMABLE
+                Images         0      0       0B    0B
+                Containers     2      1       4MB   1MB (25%)
+                Local Volumes  1      1       0B    0B
+                """)
+        #expect(try OutputTemplate("{{.Type}} {{.TotalCount}}").text(usage.rows[1].json) == "Containers 2")
+        #expect(usage.details(now: now).contains("VOLUME NAME  LINKS  SIZE\ndata         1      0B"))
     }
 
     @Test func aTemplateChoosesFields() throws {

@@ -236,7 +236,8 @@ public struct ContainerStore: Sendable {
 
     // MARK: The store's lock
 
-    private func locked<Result>(_ body: () throws -> Result) throws -> Result {
+    /// Runs `body` while no container appears or goes.
+    func locked<Result>(_ body: () throws -> Result) throws -> Result {
         let lock = try Descriptor(path: path + "/lock", flags: O_RDWR | O_CREAT, mode: 0o600)
         lock.waitForLock()
         return try withExtendedLifetime(lock, body)

@@ -17,10 +17,14 @@ public struct VolumeName: Equatable, Hashable, Sendable {
 /// What a guest puts there has whatever owner and mode the guest gives it, so the directory of all
 /// volumes is closed to everybody else (`VolumeShare`).
 public struct VolumeStore: Sendable {
+    private static let removedPrefix = ".removed-"
+
     public let path: String
 
-    public init(_ data: DataDirectory) throws {
-        path = data.volumes
+    public init(_ data: DataDirectory) throws { try self.init(path: data.volumes) }
+
+    init(path: String) throws {
+        self.path = path
         try Files.makeDirectories(path, mode: 0o700)
     }
 
@@ -36,14 +40,40 @@ public struct VolumeStore: Sendable {
         try Files.makeDirectories(directory(of: name), mode: 0o755)
     }
 
-    /// Removes a volume with all that is in it.
-    /// - Parameter containers: all there are, among which nobody may name it.
-    public func remove(_ name: VolumeName, unlessUsedBy containers: [Container]) throws {
-        guard Files.exists(directory(of: name)) else { throw ContainerError.unknownVolume(name.text) }
-        let users = Self.users(of: name, among: containers)
-        guard users.isEmpty else { throw ContainerError.volumeInUse(name.text, by: users) }
-        try Files.removeForeignTree(directory(of: name))
+    /// Removes a volume that no container names, with all that is in it.
+    ///
+    /// A container is there before its volumes are: whoever makes one meanwhile waits until this one is
+    /// renamed, and its start makes the volume anew. What a kill leaves of it goes with the next removal.
+    public func remove(_ name: VolumeName, unlessUsedIn containers: ContainerStore) throws {
+        let removed = "\(path)/\(Self.removedPrefix)\(UInt64.random(in: .min ... .max))"
+        try containers.locked {
+            guard Files.exists(directory(of: name)) else { throw ContainerError.unknownVolume(name.text) }
+            let users = Self.users(of: name, among: containers.list())
+            guard users.isEmpty else { throw ContainerError.volumeInUse(name.text, by: users) }
+            try retrying("rename", removed) { Int(rename(directory(of: name), removed)) }
+        }
+        for leftover in Files.list(path) where leftover.hasPrefix(Self.removedPrefix) {
+            try Files.removeForeignTree("\(path)/\(leftover)")
+        }
     }
+
+    /// Removes the volumes that no container names.
+    /// - Returns: those that are gone, and what they took, in bytes.
+    public func prune(in containers: ContainerStore) throws -> (removed: [VolumeName], freed: UInt64) {
+        var result = (removed: [VolumeName](), freed: UInt64(0))
+        for name in list() {
+            let size = occupied(name)
+            do { try remove(name, unlessUsedIn: containers) } catch ContainerError.volumeInUse {
+                continue
+            } catch ContainerError.unknownVolume { continue }
+            result.removed.append(name)
+            result.freed += size
+        }
+        return result
+    }
+
+    /// What a volume takes on the disk, in bytes.
+    public func occupied(_ name: VolumeName) -> UInt64 { Files.occupied(directory(of: name)) }
 
     /// Names of the containers that mount it.
     public static func users(of name: VolumeName, among containers: [Container]) -> [String] {

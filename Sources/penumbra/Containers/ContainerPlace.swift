@@ -57,7 +57,7 @@ extension GuestReport {
     static func exit(
         at option: MachineOption, forwarding words: [String], here work: () throws -> Int32
     ) throws -> Never {
-        try exit {
+        try exit(failure: 1) {
             switch try ContainerPlace.choose(option) {
             case .thisHost: try work()
             case .machine(let connection): try ContainerPlace.forward(words, to: connection)

@@ -16,6 +16,8 @@ struct ContainerRow: Equatable {
     let state: String
     /// "Up 5 minutes"
     let status: String
+    /// "0.0.0.0:8080->80/tcp"
+    let ports: String
     let name: String
     let labels: String
 
@@ -32,6 +34,7 @@ struct ContainerRow: Equatable {
         age = Age.text(from: configuration.created, to: now)
         state = container.state.word
         status = Self.status(container.state, now)
+        ports = container.state.isRunning ? Self.ports(configuration.publishedPorts) : ""
         name = container.name
         labels = configuration.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
             .joined(separator: ",")
@@ -46,8 +49,19 @@ struct ContainerRow: Equatable {
         age = Age.text(from: created, to: now)
         state = guest.state.rawValue
         status = "Up \(Self.duration(age))"
+        ports = ""
         name = guest.name
         labels = ""
+    }
+
+    /// What leads to the container: of each port without an address, all of the host's.
+    static func ports(_ published: [String]) -> String {
+        published.compactMap { PublishedPort($0) }.flatMap { port in
+            (port.address.map { [$0] } ?? ["0.0.0.0", "::"]).map { address in
+                let host = address.contains(":") ? "[\(address)]" : address
+                return "\(host):\(port.host)->\(port.guest)/\(port.transport)"
+            }
+        }.joined(separator: ", ")
     }
 
     /// In quotes; what is no printing character is a '?', as commands are anybody's.
@@ -73,14 +87,15 @@ struct ContainerRow: Equatable {
         .object([
             ("ID", .string(id)), ("Image", .string(image)), ("Command", .string(command)),
             ("CreatedAt", .string(created.description)), ("RunningFor", .string(age)),
-            ("State", .string(state)), ("Status", .string(status)), ("Names", .string(name)),
+            ("State", .string(state)), ("Status", .string(status)), ("Ports", .string(ports)),
+            ("Names", .string(name)),
             ("Labels", .string(labels)),
         ])
     }
 
     static func table(_ rows: [ContainerRow]) -> String {
         Table.text(
-            [["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]]
-                + rows.map { [$0.id, $0.image, $0.command, $0.age, $0.status, $0.name] })
+            [["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]]
+                + rows.map { [$0.id, $0.image, $0.command, $0.age, $0.status, $0.ports, $0.name] })
     }
 }

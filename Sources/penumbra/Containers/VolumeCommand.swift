@@ -17,8 +17,6 @@ struct VolumeCommand: ParsableCommand {
 enum Volumes {
     static func store() throws -> VolumeStore { try VolumeStore(DataDirectory()) }
 
-    static func containers() throws -> [Container] { try Containers.store().list(complain: Output.note) }
-
     static func json(_ name: VolumeName, _ store: VolumeStore) -> JSON {
         .object([
             ("Name", .string(name.text)), ("Driver", .string("local")),
@@ -102,7 +100,7 @@ struct VolumeRemoveCommand: ParsableCommand {
         try ContainerPlace.perform(at: place) {
             let store = try Volumes.store()
             for name in try arguments.names() {
-                try store.remove(name, unlessUsedBy: Volumes.containers())
+                try store.remove(name, unlessUsedIn: Containers.store())
                 try Output.print(name.text)
             }
         }
@@ -117,10 +115,7 @@ struct VolumePruneCommand: ParsableCommand {
 
     func run() throws {
         try ContainerPlace.perform(at: place) {
-            let store = try Volumes.store()
-            let containers = try Volumes.containers()
-            for name in store.list() where VolumeStore.users(of: name, among: containers).isEmpty {
-                try store.remove(name, unlessUsedBy: containers)
+            for name in try Volumes.store().prune(in: Containers.store()).removed {
                 try Output.print(name.text)
             }
         }
