@@ -15,7 +15,7 @@ struct Penumbra: ParsableCommand {
             BootCommand.self,
             ResizeCommand.self,
             GuestCommand.self, MachineCommand.self, DoctorCommand.self, InfoCommand.self, VersionCommand.self,
-            MachineAgentCommand.self, ContainerMonitorCommand.self,
+            MachineAgentCommand.self, ContainerMonitorCommand.self, ManualCommand.self,
         ])
 
     static func main() {
