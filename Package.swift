@@ -26,10 +26,26 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "PenumbraSystem", dependencies: ["CLinux"], swiftSettings: strict),
         .testTarget(name: "PenumbraSystemTests", dependencies: ["PenumbraSystem"], swiftSettings: strict),
+        // What a VM's process is shut in with.
+        .target(name: "CJail"),
+        .target(
+            name: "PenumbraJail", dependencies: ["CJail", "CLinux", "CPenumbra", "PenumbraSystem"],
+            swiftSettings: strict),
+        // A process in that jail that tries to get out.
+        .target(name: "CJailProbe", path: "Tests/CJailProbe"),
+        .executableTarget(
+            name: "jail-probe", dependencies: ["CJailProbe", "CPenumbra", "PenumbraJail", "PenumbraSystem"],
+            path: "Tests/JailProbe", swiftSettings: strict),
+        .testTarget(
+            name: "PenumbraJailTests",
+            dependencies: ["jail-probe", "CJail", "PenumbraJail", "PenumbraSystem"],
+            swiftSettings: strict),
         .systemLibrary(name: "CCompression"),
         .target(
             name: "PenumbraVMM",
-            dependencies: ["CPenumbra", "CLinux", "CCompression", "PenumbraProtocol", "PenumbraSystem"],
+            dependencies: [
+                "CPenumbra", "CLinux", "CCompression", "PenumbraJail", "PenumbraProtocol", "PenumbraSystem",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "PenumbraVMMTests", dependencies: ["PenumbraVMM", "PenumbraProtocol", "CCompression"],
@@ -72,15 +88,18 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PenumbraContainers",
-            dependencies: ["CLinux", "PenumbraKernels", "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM"],
+            dependencies: [
+                "CLinux", "PenumbraJail", "PenumbraKernels", "PenumbraProtocol", "PenumbraSystem",
+                "PenumbraVMM",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "PenumbraContainersTests", dependencies: ["PenumbraContainers"], swiftSettings: strict),
         .executableTarget(
             name: "penumbra",
             dependencies: [
-                "CPenumbra", "PenumbraContainers", "PenumbraImages", "PenumbraKernels", "PenumbraProtocol",
-                "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
+                "CPenumbra", "PenumbraContainers", "PenumbraImages", "PenumbraJail", "PenumbraKernels",
+                "PenumbraProtocol", "PenumbraSystem", "PenumbraVMM", "PenumbraMachine",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -18,6 +18,7 @@ public enum ContainerError: Error, Equatable, CustomStringConvertible {
     case silent(String, seconds: Double)
     case startFailed(String, reason: String)
     case lost(String)
+    case unrecorded(String)
     case badOption(String, reason: String)
     case badVolumeName(String)
     case unknownVolume(String)
@@ -47,6 +48,8 @@ public enum ContainerError: Error, Equatable, CustomStringConvertible {
         case .startFailed(let name, let reason): "container '\(name)' did not start: \(reason)"
         case .lost(let name):
             "the VM of container '\(name)' is gone: 'penumbra inspect \(name)' tells how it ended"
+        case .unrecorded(let name):
+            "how container '\(name)' ended could not be written down: 'penumbra logs --boot \(name)' has the reason"
         case .badOption(let option, let reason): "\(option): \(reason)"
         case .badVolumeName(let text):
             "'\(text)' is no name for a volume: use 2 to 128 letters, digits, '_', '.' and '-', the first a letter or digit"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPenumbra
 import Glibc
+import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
@@ -51,6 +52,7 @@ struct GuestRun: Sendable {
         let progress = Mutex(Progress(outcome: nil, running: cpus.count))
         let threads = try cpus.enumerated().map { id, cpu in
             try SystemThread(name: "vcpu\(id)") { [machine] in
+                ThreadRole.virtualCPU.confine()
                 let result = Self.runToEnd(cpu, server)
                 progress.withLock { Self.record(result, in: &$0) }
                 // The others' runs return; there is nothing to be done about a VM that cannot even be ended.

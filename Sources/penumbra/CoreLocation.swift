@@ -26,23 +26,31 @@ struct BuildID: Equatable {
 /// A place in the core's text, and its way from the machine's penumbra to the one outside: a line
 /// on standard error.
 struct CoreLocation: Equatable {
-    private static let prefix = "penumbra: core bug at 0x"
+    private static let program = "penumbra: "
+    private static let beginning = "core bug at 0x"
 
     let buildID: BuildID
     let address: UInt64
 
     init(buildID: BuildID, address: UInt64) { (self.buildID, self.address) = (buildID, address) }
 
-    var announcement: String { "core bug at 0x\(String(address, radix: 16)), build id \(buildID.digits)" }
+    var announcement: String { "\(Self.beginning)\(String(address, radix: 16)), build id \(buildID.digits)" }
+
+    /// From the announcement.
+    init?(announcement: some StringProtocol) {
+        guard announcement.hasPrefix(Self.beginning) else { return nil }
+        let words = announcement.dropFirst(Self.beginning.count).split(separator: " ")
+        guard words.count == 4, let address = UInt64(words[0].dropLast(), radix: 16),
+            let buildID = BuildID(digits: words[3])
+        else { return nil }
+        self.init(buildID: buildID, address: address)
+    }
 
     /// From the announcement among other lines.
     init?(in text: String) {
-        for line in text.split(whereSeparator: \.isNewline) where line.hasPrefix(Self.prefix) {
-            let words = line.dropFirst(Self.prefix.count).split(separator: " ")
-            if words.count == 4, let address = UInt64(words[0].dropLast(), radix: 16),
-                let buildID = BuildID(digits: words[3])
-            {
-                self.init(buildID: buildID, address: address)
+        for line in text.split(whereSeparator: \.isNewline) where line.hasPrefix(Self.program) {
+            if let location = Self(announcement: line.dropFirst(Self.program.count)) {
+                self = location
                 return
             }
         }

@@ -16,7 +16,7 @@ struct DoctorCommand: ParsableCommand {
         let installation = Installation()
         let machine = try Machine()
         let checks =
-            HostChecks().all() + Self.moduleChecks(installation)
+            HostChecks().all() + [try JailCheck.ofThisHost().check] + Self.moduleChecks(installation)
             + MachineChecks(machine: machine, installation: installation).all()
         switch format.format {
         case .json: try format.write(JSON.array(checks.map(Self.json)).text)

@@ -42,6 +42,7 @@ struct GuestCommand: ParsableCommand {
     @Flag(help: "Print the guest's counters to standard error at its end.")
     var counters = false
 
+    @OptionGroup var jail: JailOption
     @OptionGroup var place: PlaceOption
 
     func validate() throws {
@@ -64,18 +65,27 @@ struct GuestCommand: ParsableCommand {
 
     private func runHere() throws -> Int32 {
         let signals = try SignalDescriptor.open([SIGINT, SIGTERM])
+        return try GuestProcess(option: jail, explain: GuestReport.explanation(in: place))
+            .run { try runGuest(signals, $0) }
+    }
+
+    private func runGuest(
+        _ signals: Descriptor, _ explain: @escaping GuestProcess.Explanation
+    ) throws -> Int32 {
         var options = GuestOptions(memory: try MemorySize(memory))
         options.commandLine = cmdline
         options.restricted = restricted
         options.debug = debug
         options.poolPages = pool
+        let jail = jail.isOff ? nil : try GuestJail.prepare()
         let device = try Device()
         let guest = try MicroGuest(try Files.read(file), cpus: cpus, options, on: device)
+        try jail?.close(keptBy: .elsewhere)
         let outcome = try guest.run(timeout: timeout, signals: signals) { bytes in
             try? Output.standard.write(bytes)
         }
         if counters { GuestReport.printCounters(try guest.counters()) }
-        return try GuestReport(device: device, timeout: timeout, explainsCoreBugs: !place.here)
+        return try GuestReport(device: device, timeout: timeout, explain: explain)
             .status(of: outcome)
     }
 
@@ -89,6 +99,6 @@ struct GuestCommand: ParsableCommand {
         if restricted { words.append("--restricted") }
         if debug { words.append("--debug") }
         if counters { words.append("--counters") }
-        return words
+        return words + jail.words
     }
 }

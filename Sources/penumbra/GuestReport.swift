@@ -10,8 +10,7 @@ import PenumbraVMM
 struct GuestReport {
     let device: Device
     let timeout: Double?
-    /// In a machine there are neither symbols nor tools: the penumbra outside looks.
-    let explainsCoreBugs: Bool
+    let explain: GuestProcess.Explanation
 
     func status(of outcome: GuestOutcome) throws -> Int32 {
         switch outcome {
@@ -46,9 +45,15 @@ struct GuestReport {
         case .core:
             let location = CoreLocation(buildID: BuildID(try device.info()), address: report.rip)
             Output.note(location.announcement)
-            if explainsCoreBugs { Output.note(location.explanation(Installation())) }
+            explain(location)
             return ExitStatus.coreBug
         }
+    }
+
+    /// File and line of a bug of the core's. In a machine there are neither symbols nor tools: the penumbra
+    /// outside looks.
+    static func explanation(in place: PlaceOption) -> GuestProcess.Explanation {
+        { if !place.here { Output.note($0.explanation(Installation())) } }
     }
 
     static func printCounters(_ counters: penumbra_counters) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Glibc
+import PenumbraJail
 import PenumbraMachine
 import PenumbraSystem
 import PenumbraVMM
@@ -31,6 +32,7 @@ struct LinuxGuestOptions: ParsableArguments {
     @Flag(help: .private)
     var typed = false
 
+    @OptionGroup var jail: JailOption
     @OptionGroup var place: PlaceOption
 
     func validate() throws {
@@ -49,7 +51,7 @@ struct LinuxGuestOptions: ParsableArguments {
         if let timeout { words.append("--timeout=\(timeout)") }
         if debug { words.append("--debug") }
         if counters { words.append("--counters") }
-        return words
+        return words + jail.words
     }
 
     private static func lastName(of path: String) -> String {
@@ -77,20 +79,30 @@ struct LocalGuest {
     /// The guest's end as this program's exit status.
     func run() throws -> Int32 {
         let signals = try SignalDescriptor.open([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+        return try GuestProcess(
+            option: options.jail, explain: GuestReport.explanation(in: options.place)
+        ).run({ try run(signals, $0) }, afterwards: Self.directory.tidy)
+    }
+
+    private func run(
+        _ signals: Descriptor, _ explain: @escaping GuestProcess.Explanation
+    ) throws -> Int32 {
+        var shares = shares
+        let jail = options.jail.isOff ? nil : try GuestJail.prepare(&shares, in: Self.directory)
         let device = try Device()
         let name = try options.guestName()
         try Self.directory.requireFree(name)
-        let guest = try guest(name, on: device)
+        let guest = try guest(name, sharing: shares, on: device)
         let outcome =
             try inputEnds
-            ? run(guest, signals, escape: nil)
+            ? run(guest, jail, signals, escape: nil)
             : RawTerminal.during { isTerminal in
                 let isTyped = isTerminal || options.typed
-                return try run(guest, signals, escape: isTyped ? ConsoleEnd.controlBracket : nil)
+                return try run(guest, jail, signals, escape: isTyped ? ConsoleEnd.controlBracket : nil)
             }
         if options.counters { GuestReport.printCounters(try guest.counters()) }
         let status = try GuestReport(
-            device: device, timeout: options.timeout, explainsCoreBugs: !options.place.here
+            device: device, timeout: options.timeout, explain: explain
         ).status(of: outcome)
         guard case .exited(0) = outcome, let session else { return status }
         if let status = session.status { return Int32(status) }
@@ -98,25 +110,30 @@ struct LocalGuest {
         return ExitStatus.failed
     }
 
-    private func run(_ guest: XenGuest, _ signals: Descriptor, escape: UInt8?) throws -> GuestOutcome {
+    private func run(
+        _ guest: XenGuest, _ jail: Jail?, _ signals: Descriptor, escape: UInt8?
+    ) throws -> GuestOutcome {
+        let presence = try guest.presence(in: Self.directory, kernel: options.kernelName ?? kernel)
+        let input = RawTerminal.isOthers(STDIN_FILENO) ? nil : Descriptor(adopting: STDIN_FILENO)
+        try jail?.close(keptBy: .elsewhere)
         let output = try ConsoleOutput(to: Output.standard)
         let early = EarlyText()
         let outcome = try guest.run(
             timeout: options.timeout, signals: signals,
             console: ConsoleEnd(
-                input: RawTerminal.isOthers(STDIN_FILENO) ? nil : Descriptor(adopting: STDIN_FILENO),
-                stuffedFor: inputEnds ? session : nil, escape: escape, output: output,
+                input: input, stuffedFor: inputEnds ? session : nil, escape: escape, output: output,
                 early: session == nil ? nil : early.append),
             session: session,
-            presence: XenGuest.Presence(
-                directory: Self.directory, kernel: options.kernelName ?? kernel),
+            presence: presence,
             report: { Output.note($0) })
         output.finish(within: Self.outputPatience)
         if outcome.isTheGuestsFault { try? Output.error.write(early.bytes) }
         return outcome
     }
 
-    private func guest(_ name: GuestName, on device: Device) throws -> XenGuest {
+    private func guest(
+        _ name: GuestName, sharing shares: [VolumeShare], on device: Device
+    ) throws -> XenGuest {
         var settings = GuestOptions(memory: try MemorySize(options.memory))
         settings.commandLine = commandLine
         settings.debug = options.debug

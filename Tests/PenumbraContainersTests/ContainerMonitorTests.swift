@@ -36,7 +36,7 @@ private final class MonitorBench {
             do {
                 let monitor = try ContainerMonitor(
                     container, in: store, runtime: runtime, inbox: inbox, listener: listener,
-                    starter: theirs)
+                    starter: theirs, record: { try store.files(container.id).write(.exited($0)) })
                 monitor.farewell(try monitor.run(terminal: nil))
             } catch { Issue.record("\(error)") }
             withExtendedLifetime(lock) {}

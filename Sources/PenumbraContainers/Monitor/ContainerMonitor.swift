@@ -12,7 +12,7 @@ import PenumbraVMM
 ///    processes. A client that does not read stops its own process only, or, attached, the container's,
 ///    by the credit that the agent is not given.
 /// 2. Ends the container: asked, with the stop signal, then SIGKILL, then by ending the VM.
-/// 3. Writes down how the container ended, after its VM has, and only then tells those who wait.
+/// 3. Has written down how the container ended, after its VM has, and only then tells those who wait.
 public final class ContainerMonitor {
     /// What the guest has to end in good order when its main process has ended, in seconds.
     private static let powerOffPatience = 30.0
@@ -36,6 +36,7 @@ public final class ContainerMonitor {
     private let listener: Descriptor
     private let signals: Descriptor?
     private let log: LogWriter
+    private let record: (ContainerExit) throws -> Void
     private let started = Timestamp.now
     private var peers: [MonitorPeer] = []
     private var sessions: [AgentSession: MonitorPeer] = [:]
@@ -53,10 +54,13 @@ public final class ContainerMonitor {
     ///   - listener: a socket that takes clients without waiting for them.
     ///   - starter: the connection of who started the container.
     ///   - signals: SIGTERM and such, which stop the container.
+    ///   - record: has the container's end written down.
     public init(
         _ container: Container, in store: ContainerStore, runtime: any ContainerRuntime, inbox: RuntimeInbox,
-        listener: Descriptor, starter: Descriptor?, signals: Descriptor? = nil
+        listener: Descriptor, starter: Descriptor?, signals: Descriptor? = nil,
+        record: @escaping (ContainerExit) throws -> Void
     ) throws {
+        self.record = record
         self.container = container
         files = store.files(container.id)
         (self.runtime, self.inbox, self.listener, self.signals) = (runtime, inbox, listener, signals)
@@ -64,7 +68,7 @@ public final class ContainerMonitor {
         if let starter { peers.append(MonitorPeer(starter, isStarter: true)) }
     }
 
-    /// Runs the container to its end, and writes that down. The caller holds the container's lock.
+    /// Runs the container to its end, and has that written down. The caller holds the container's lock.
     public func run(terminal: TerminalSize?) throws -> ContainerExit {
         try files.write(
             ContainerState.running(since: started, process: getpid(), boot: HostBoot.identifier))
@@ -81,7 +85,7 @@ public final class ContainerMonitor {
         if let logProblem {
             exit.reason = [exit.reason, logProblem].compactMap(\.self).joined(separator: "; ")
         }
-        try files.write(ContainerState.exited(exit))
+        try record(exit)
         return exit
     }
 

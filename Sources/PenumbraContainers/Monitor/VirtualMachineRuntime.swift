@@ -6,7 +6,8 @@ import PenumbraSystem
 import PenumbraVMM
 import Synchronization
 
-/// A container's VM with its agent, on a thread of its own.
+/// A container's VM with its agent, on a thread of its own, in a process that is jailed when the VM
+/// starts.
 final class VirtualMachineRuntime: ContainerRuntime {
     /// The guest's disks, as xen-blkfront calls them.
     private enum Disks {
@@ -47,13 +48,17 @@ final class VirtualMachineRuntime: ContainerRuntime {
         var (image, changes) = (Disks.image, Disks.changes)
         image.path = try self.image(configuration.imageID)
         changes.path = files.disk
+        let network = try network()
+        var shares = try shares()
+        let jail = try GuestJail.prepare(&shares)
         let guest = try XenGuest(
             kernel: Files.read(bundle.kernel), initrd: Files.read(bundle.initramfs),
-            name: GuestName(configuration.id.short), options, disks: [image, changes],
-            network: try network(), shares: try shares(), on: Device())
-        let output = try ConsoleOutput(
-            to: Descriptor(path: files.bootLog, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600),
-            total: Self.bootLogLimit)
+            name: GuestName(configuration.id.short), options, disks: [image, changes], network: network,
+            shares: shares, on: Device())
+        let bootLog = try Descriptor(
+            path: files.bootLog, flags: O_WRONLY | O_CREAT | O_APPEND, mode: 0o600)
+        try jail.close(keptBy: .parent)
+        let output = try ConsoleOutput(to: bootLog, total: Self.bootLogLimit)
         link.configure(specification())
         link.start(process)
         try SystemThread(name: "guest") { [link, inbox] in

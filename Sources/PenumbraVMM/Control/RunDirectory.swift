@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import PenumbraJail
 import PenumbraSystem
 
 /// Where a user's running VMs are found by name:
 ///
 ///     lock       held while a name is taken
 ///     vm/NAME    the socket of that VM's process, which serves it (see GuestControl)
+///     jail       an empty directory, on which each VM's process builds a root of its own (see Jail)
 ///
 /// A process that is killed leaves its socket behind. Nobody accepts a connection to that, by which it
 /// is known; whoever next takes a name or lists them removes it. No process id is trusted.
@@ -42,6 +44,8 @@ public struct RunDirectory: Sendable {
 
     private var sockets: String { path + "/vm" }
 
+    private var jail: String { path + "/jail" }
+
     private func socket(_ name: String) -> String { "\(sockets)/\(name)" }
 
     /// Makes a VM known by its name.
@@ -54,6 +58,13 @@ public struct RunDirectory: Sendable {
             guard !Files.exists(path) else { throw Problem.nameTaken(name.text) }
             return Registration(path: path, socket: try LocalSocket.listen(at: path))
         }
+    }
+
+    /// Where a VM's process builds the root of its jail.
+    func jailPlace() throws -> String {
+        try Files.makeDirectories(jail, mode: 0o700)
+        guard Files.isPrivate(jail) else { throw Problem.notOurs(jail) }
+        return jail
     }
 
     /// Whoever can connect can end our VMs, and what stands here is connected to and removed.
@@ -87,6 +98,9 @@ public struct RunDirectory: Sendable {
         } catch { return error.code == ECONNREFUSED }
     }
 
+    /// Removes what VMs have left whose processes could not.
+    public func tidy() { _ = try? names() }
+
     /// Names of the VMs that run.
     public func names() throws -> [String] {
         guard Files.exists(sockets) else { return [] }
@@ -109,12 +123,13 @@ public struct RunDirectory: Sendable {
     }
 }
 
-/// A VM's place in a RunDirectory, given back at its end.
+/// A VM's place in a RunDirectory, given back at its end: by this process, or where that is jailed by its
+/// keeper (see `tidy`).
 final class Registration: Sendable {
     let path: String
     let socket: Descriptor
 
     init(path: String, socket: Descriptor) { (self.path, self.socket) = (path, socket) }
 
-    deinit { Files.remove(path) }
+    deinit { if !Jail.isClosed { Files.remove(path) } }
 }

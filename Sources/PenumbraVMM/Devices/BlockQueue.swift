@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
@@ -51,7 +52,12 @@ final class BlockQueue: Sendable {
         for thread in threads { thread.join() }
     }
 
-    private func thread() throws -> SystemThread { try SystemThread(name: name) { self.work() } }
+    private func thread() throws -> SystemThread {
+        try SystemThread(name: name) {
+            ThreadRole.disk.confine()
+            self.work()
+        }
+    }
 
     private func work() {
         do {

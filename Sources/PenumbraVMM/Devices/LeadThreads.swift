@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
@@ -16,6 +17,7 @@ final class LeadThreads: Sendable {
     }
 
     private let name: String
+    private let role: ThreadRole
     private let limit: Int
     private let lead: @Sendable () throws -> Work?
     private let failed: @Sendable (any Error) -> Void
@@ -25,10 +27,11 @@ final class LeadThreads: Sendable {
     /// With up to `limit` threads. `lead` waits for work that may wait, and returns it; nil: it is the
     /// end, which comes when `stop` has been called or `failed` was: with what `lead` or a work threw.
     init(
-        name: String, limit: Int, lead: @escaping @Sendable () throws -> Work?,
+        name: String, role: ThreadRole, limit: Int, lead: @escaping @Sendable () throws -> Work?,
         failed: @escaping @Sendable (any Error) -> Void
     ) throws {
-        (self.name, self.limit, self.lead, self.failed) = (name, limit, lead, failed)
+        (self.name, self.role, self.limit) = (name, role, limit)
+        (self.lead, self.failed) = (lead, failed)
         try state.withLock { state in state.threads.append(try thread()) }
     }
 
@@ -42,7 +45,12 @@ final class LeadThreads: Sendable {
         for thread in threads { thread.join() }
     }
 
-    private func thread() throws -> SystemThread { try SystemThread(name: name) { self.run() } }
+    private func thread() throws -> SystemThread {
+        try SystemThread(name: name) {
+            self.role.confine()
+            self.run()
+        }
+    }
 
     private func run() {
         do {

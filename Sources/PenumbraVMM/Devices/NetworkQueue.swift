@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
@@ -40,7 +41,10 @@ final class NetworkQueue: Sendable {
         (self.link, self.channel, self.failed) = (link, channel, failed)
         rings = Mutex(Rings(transmit: transmit, receive: receive))
         stopping = try EventDescriptor.open()
-        let thread = try SystemThread(name: "network") { self.work() }
+        let thread = try SystemThread(name: "network") {
+            ThreadRole.network.confine()
+            self.work()
+        }
         self.thread.withLock { $0 = thread }
     }
 

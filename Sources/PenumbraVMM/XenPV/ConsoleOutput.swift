@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
@@ -24,7 +25,10 @@ public final class ConsoleOutput: Sendable {
         changed = try EventDescriptor.open()
         finished = try EventDescriptor.open()
         // The thread keeps this object until it ends; it may not end in time: see `finish`.
-        try SystemThread(name: "console") { self.writeUntilClosed(to: target) }.detach()
+        try SystemThread(name: "console") {
+            ThreadRole.console.confine()
+            self.writeUntilClosed(to: target)
+        }.detach()
     }
 
     public func append(_ bytes: [UInt8]) {

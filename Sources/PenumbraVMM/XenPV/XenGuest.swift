@@ -99,13 +99,14 @@ public final class XenGuest: Sendable {
 
     /// What others see of the guest while it runs.
     public struct Presence: Sendable {
-        public var directory: RunDirectory
+        let registration: Registration
         /// What the kernel is called.
-        public var kernel: String
+        let kernel: String
+    }
 
-        public init(directory: RunDirectory, kernel: String) {
-            (self.directory, self.kernel) = (directory, kernel)
-        }
+    /// Takes the guest's name.
+    public func presence(in directory: RunDirectory, kernel: String) throws -> Presence {
+        Presence(registration: try directory.claim(GuestName(domain.name)), kernel: kernel)
     }
 
     /// Runs until the guest ends, `timeout` seconds pass, `signals` (see SignalDescriptor) has one,
@@ -160,7 +161,7 @@ public final class XenGuest: Sendable {
         _ presence: Presence, _ store: XenStoreDevice, _ session: SessionConsole?
     ) throws -> GuestControl {
         GuestControl(
-            try presence.directory.claim(GuestName(domain.name)),
+            presence.registration,
             GuestStatus(
                 name: domain.name, process: getpid(), state: .running, memory: domain.memory.bytes,
                 kernel: presence.kernel, age: 0),

@@ -70,7 +70,8 @@ final class NinePQueue: Sendable {
         state = Mutex(State(rings: rings))
         stopping = try EventDescriptor.open()
         let threads = try LeadThreads(
-            name: name, limit: Self.threadLimit, lead: { try self.lead() }, failed: { self.fail($0) })
+            name: name, role: .share, limit: Self.threadLimit, lead: { try self.lead() },
+            failed: { self.fail($0) })
         self.threads.withLock { $0 = threads }
     }
 
