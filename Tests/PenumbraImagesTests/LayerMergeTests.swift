@@ -205,6 +205,35 @@ import Testing
         #expect(lines.contains { $0.contains("system.posix_acl_access, trusted.overlay.opaque") })
     }
 
+    /// An archive whose first header, as pax has it for all members, gives each of them an attribute.
+    private func archive(ofMembers count: Int, attribute size: Int) throws -> [UInt8] {
+        let value = String(repeating: "x", count: size)
+        var first = try Archive.of([.file("first", attributes: [("user.x", value)])])
+        try #require(first[156] == UInt8(ascii: "x"))
+        first[156] = UInt8(ascii: "g")
+        let sum = first[..<512].reduce(0) { $0 + Int($1) } - first[148..<156].reduce(0) { $0 + Int($1) }
+        let digits = Array(String(sum + 8 * 0x20, radix: 8).utf8)
+        first.replaceSubrange(148..<156, with: [0x30] + digits + [0, 0x20])
+        // Without the end, two blocks of zeros.
+        return try first.dropLast(1024) + Archive.of((1..<count).map { .file("f\($0)") })
+    }
+
+    /// 4 MiB, and a thousandth of that packed, would be gigabytes of attributes in memory and on disk.
+    @Test func whatFilesAreCalledAndHaveForAttributesIsBounded() throws {
+        let directory = try TemporaryDirectory()
+        func merge(_ bytes: [UInt8]) throws {
+            try Files.write(bytes, to: directory.file("layer"))
+            var merge = LayerMerge([.init(path: directory.file("layer"), digest: Digest.of(bytes))])
+            let output = try Descriptor(path: directory.file("out"), flags: O_RDWR | O_CREAT, mode: 0o600)
+            try merge.write(to: try SquashFSWriter(to: output, path: "out"))
+        }
+        try merge(archive(ofMembers: 100, attribute: 60_000))
+        #expect(
+            throws: ImageError.tooLarge(
+                what: "what the image's files are called and have for attributes", limit: "512 MiB")
+        ) { try merge(archive(ofMembers: 9000, attribute: 60_000)) }
+    }
+
     @Test func anotherDigestIsNoticed() throws {
         let directory = try TemporaryDirectory()
         try Files.write(try Archive.of([.file("a")]), to: directory.file("layer"))
