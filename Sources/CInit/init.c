@@ -91,9 +91,14 @@ int init_set_no_new_privileges(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-void init_close_from(int first)
+int init_hide_from_tracers(void)
 {
-	syscall(SYS_close_range, first, ~0U, 0);
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+void init_close_range(unsigned first, unsigned last)
+{
+	syscall(SYS_close_range, first, last, 0);
 }
 
 void init_ignore_broken_pipes(void)
@@ -168,6 +173,11 @@ int init_unmount(const char *target)
 	return umount2(target, 0);
 }
 
+int init_detach_mount(const char *target)
+{
+	return umount2(target, MNT_DETACH);
+}
+
 int init_copy_mount(const char *path)
 {
 	return (int)syscall(
@@ -180,9 +190,9 @@ int init_attach_mount(int mount, const char *target)
 }
 
 /* The initial RAM disk's root cannot be pivoted away (pivot_root(2)): the new root goes on top of it. */
-int init_change_root(const char *directory)
+int init_change_root(int mount)
 {
-	if (chdir(directory) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
+	if (fchdir(mount) || init_attach_mount(mount, "/") || chroot("."))
 		return -1;
 	return chdir("/");
 }

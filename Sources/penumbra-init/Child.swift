@@ -44,6 +44,7 @@ struct Child {
     }
 
     private func become() throws(AgentFailure) {
+        closeAgentsDescriptors()
         try FileSystem.check("setting", "signals") { Int(init_default_signals()) }
         try FileSystem.check("setsid", "") { Int(setsid()) }
         umask(0o022)
@@ -55,6 +56,19 @@ struct Child {
         case .unpack(let path, let placement):
             try copy { (errors) in Unpacking.run(path, placement, errors) }
         }
+    }
+
+    /// They would be closed by exec. But before that the container's processes see this one, and those
+    /// that may trace it, its descriptors.
+    private func closeAgentsDescriptors() {
+        var kept = streams.map { $0.number } + [status.number]
+        if case .join(let mainProcess, _) = entry { kept.append(mainProcess.number) }
+        var first = STDERR_FILENO + 1
+        for number in kept.sorted() where number >= first {
+            if number > first { init_close_range(UInt32(first), UInt32(number - 1)) }
+            first = number + 1
+        }
+        init_close_range(UInt32(first), .max)
     }
 
     // MARK: Into the container
@@ -153,7 +167,7 @@ struct Child {
     /// Closes what exec would have closed, by which the agent knows that it came so far.
     private func copy(_ body: (_ errors: Descriptor) -> Bool) throws(AgentFailure) {
         try takeStreams(owner: 0)
-        init_close_from(STDERR_FILENO + 1)
+        init_close_range(UInt32(STDERR_FILENO + 1), .max)
         _exit(body(Descriptor(adopting: STDERR_FILENO)) ? 0 : 1)
     }
 }

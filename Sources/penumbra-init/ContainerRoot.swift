@@ -23,15 +23,27 @@ struct ContainerRoot {
         try FileSystem.check("mount", "/ as private") {
             Int(init_mount("none", "/", "", INIT_RECURSIVE | INIT_PRIVATE, ""))
         }
+        let root = try Self.copy(container.layout.root)
         let copies = try takeCopies()
-        try FileSystem.check("entering", container.layout.root) {
-            Int(init_change_root(container.layout.root))
-        }
+        try leaveAgentsMounts()
+        try FileSystem.check("entering", container.layout.root) { Int(init_change_root(root.number)) }
         try mountKernelInterfaces()
         try DeviceDirectory.make()
         try attach(copies)
         try protectKernelInterfaces()
         if container.spec.root.isReadOnly { try FileSystem.remount("/", INIT_BIND | INIT_READ_ONLY) }
+    }
+
+    /// Below the container's root nothing could reach them, but they would still be in its namespace: and
+    /// a /proc there that nothing lies over is all that the kernel asks for before it mounts another one
+    /// in a user namespace (mount_too_revealing in its fs/namespace.c), one without what is hidden here.
+    private func leaveAgentsMounts() throws(AgentFailure) {
+        // proc(5): the fifth word of a line is where something is mounted; what lies on top comes last.
+        let lines = (Files.text("/proc/self/mountinfo") ?? "").split(separator: "\n")
+        for place in lines.compactMap({ $0.split(separator: " ").dropFirst(4).first }).reversed()
+        where place != "/" {
+            try FileSystem.check("umount", String(place)) { Int(init_detach_mount(String(place))) }
+        }
     }
 
     private func takeCopies() throws(AgentFailure) -> Copies {

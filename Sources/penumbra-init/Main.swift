@@ -15,6 +15,7 @@ import PenumbraSystem
 @main enum Main {
     static func main() {
         init_ignore_broken_pipes()
+        hideFromTracers()
         do throws(AgentFailure) {
             if getpid() == 1 {
                 var agent = try Agent(channel: VirtualMachine.start(), layout: VirtualMachine.layout)
@@ -26,6 +27,14 @@ import PenumbraSystem
                 try agent.serve()
             }
         } catch { fail(error.reason) }
+    }
+
+    /// A process that the agent prepares for the container is seen by those in it before it has given up
+    /// what only the agent may, or has become another program: with this, which is inherited up to exec,
+    /// none of them may trace it or look into it, but with CAP_SYS_PTRACE (CVE-2016-9962 was such a hole).
+    private static func hideFromTracers() {
+        guard init_hide_from_tracers() != 0 else { return }
+        fail("prctl PR_SET_DUMPABLE: \(String(cString: strerror(errno)))")
     }
 
     /// Without its agent a container is lost: the host sees the VM end.

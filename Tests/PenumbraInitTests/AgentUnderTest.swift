@@ -39,7 +39,8 @@ final class AgentUnderTest: Sendable {
         let unread = Mutex<Set<AgentSession>>([])
     }
 
-    init() throws {
+    /// - Parameter dropped: a capability that the agent is to do without, as setpriv(1) calls it.
+    init(without dropped: String? = nil) throws {
         let directory = try TemporaryDirectory()
         let (socket, agents) = try Self.socketPair()
         (self.directory, self.socket) = (directory, socket)
@@ -47,8 +48,9 @@ final class AgentUnderTest: Sendable {
         self.log = log
         link = try AgentLink { event in log.events.withLock { $0.append(event) } }
         process = try ChildProcess(
-            program: "unshare",
-            arguments: ["--mount", "--net", Self.binary, "3", "\(directory.path)/agent"],
+            program: "setpriv",
+            arguments: (dropped.map { ["--bounding-set", "-\($0)"] } ?? [])
+                + ["unshare", "--mount", "--net", Self.binary, "3", "\(directory.path)/agent"],
             descriptors: [(agents.number, 3)], ownSession: true
         ).spawn()
         let link = link

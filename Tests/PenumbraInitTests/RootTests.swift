@@ -89,6 +89,14 @@ struct RootTests {
                 == "0\nfd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero box\n")
     }
 
+    /// Root of a user namespace may mount what its creator sees whole.
+    @Test func whatIsHiddenIsHiddenInAUserNamespaceToo() throws {
+        let agent = try AgentUnderTest.running()
+        let inside = "echo in; mkdir /tmp/p; mount -t proc proc /tmp/p 2>&1; ls /tmp/p"
+        let outcome = try agent.shell("unshare -Urmpf sh -c '\(inside)'")
+        #expect(outcome.text == "in\nmount: permission denied (are you root?)\n", "\(outcome)")
+    }
+
     @Test func theLoopbackInterfaceIsUp() throws {
         let agent = try AgentUnderTest.running()
         #expect(try agent.shell("ping -c 1 -w 5 127.0.0.1 > /dev/null && echo up").text == "up\n")

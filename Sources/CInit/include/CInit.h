@@ -30,7 +30,8 @@ int init_set_groups(const uint32_t *groups, size_t count);
 int init_bound_capabilities(uint64_t set);         /* the bounding set */
 int init_set_capabilities(uint64_t set);           /* that, the permitted and the effective one */
 int init_set_no_new_privileges(void);
-void init_close_from(int first);                   /* close_range(2) to the last one */
+void init_close_range(unsigned first, unsigned last); /* close_range(2) */
+int init_hide_from_tracers(void);                  /* prctl(2), PR_SET_DUMPABLE */
 void init_ignore_broken_pipes(void);               /* signal(2), SIGPIPE */
 int init_default_signals(void);                    /* all at their defaults, none blocked */
 
@@ -47,9 +48,10 @@ int init_make_raw(int terminal);
 int init_mount(const char *source, const char *target, const char *type, unsigned long flags,
 	const char *options);
 int init_unmount(const char *target);
+int init_detach_mount(const char *target);         /* umount2(2), MNT_DETACH */
 int init_copy_mount(const char *path);             /* open_tree(2), a copy: a descriptor */
 int init_attach_mount(int mount, const char *target); /* move_mount(2) */
-int init_change_root(const char *directory);       /* that mount becomes "/" of the namespace */
+int init_change_root(int mount);                   /* a copy becomes "/" of the namespace */
 int init_make_node(const char *path, unsigned mode, unsigned major, unsigned minor);
 unsigned init_major(uint64_t device);
 unsigned init_minor(uint64_t device);
