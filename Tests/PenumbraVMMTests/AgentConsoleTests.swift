@@ -51,6 +51,16 @@ import Testing
         return try ram.read(range.count, at: index(UInt64(range.lowerBound)))
     }
 
+    /// The driver's ring works before the host has bound its port, and what it notifies then is lost.
+    @Test func whatTheGuestSaidBeforeWeListenedIsHeard() throws {
+        let bytes = AgentMessage.hello(version: 1, kernel: "6.1").frame.bytes
+        try ram.write(bytes[...], at: index(0x400))
+        try ram.storeShared(UInt32(bytes.count), at: index(0xc0c))
+        let ready = try #require(console.descriptors.first { $0.waitReadable(seconds: 0) })
+        #expect(try console.serve(ready) == nil)
+        #expect(events.all == [.ready(kernel: "6.1")])
+    }
+
     @Test func messagesPassBothWays() throws {
         link.start(ProcessSpec("a"))
         #expect(try console.serve(link.wake) == nil)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import PenumbraSystem
 import Testing
 
@@ -49,7 +50,9 @@ import Testing
 
     private mutating func setState(_ state: Int) throws -> String? {
         #expect(try guest.write("device/vbd/51712/state", String(state)).answer == "OK")
-        return backend.frontendChanged(in: &guest.store)
+        let reason = backend.frontendChanged(in: &guest.store)
+        try backend.finishLeaving(in: &guest.store)
+        return reason
     }
 
     private func front() throws -> FrontRing {
@@ -100,6 +103,42 @@ import Testing
         #expect(key("state") == "4")
     }
 
+    /// A thread is in a call of the host's that does not return: whoever runs the VM goes on, and the
+    /// guest has its memory back when that is over, not before.
+    @Test mutating func aDriverThatGoesIsNotWaitedFor() throws {
+        let path = folder.path + "/slow"
+        try Files.write([UInt8](repeating: 0, count: Self.sectors * 512), to: path)
+        let (begun, over) = (Semaphore(0), Semaphore(0))
+        let slow = try BlockBackend(
+            DiskFile(Disk(path: path, index: 0)), grants: driver.grants,
+            report: { _ in
+                begun.signal()
+                over.wait()
+            }
+        ) { [event] _ in EventChannel(event: event, notifyGuest: {}) }
+        func setState(_ state: Int) throws -> String? {
+            #expect(try guest.write("device/vbd/51712/state", String(state)).answer == "OK")
+            _ = slow.frontendChanged(in: &guest.store)
+            return key("state")
+        }
+        var front = try front()
+        for (name, value) in [("ring-ref", "20"), ("event-channel", "9")] {
+            #expect(try guest.write("device/vbd/51712/\(name)", value).answer == "OK")
+        }
+        #expect(try setState(3) == "4")
+        // A read that the host fails, and takes its time to.
+        #expect(truncate(path, 0) == 0)
+        try driver.grant(100)
+        try front.put(BlockRequests.direct(0, sector: 0, [(100, 0, 7)], identifier: 1))
+        event.signalEvent()
+        begun.wait()
+        #expect(try setState(6) == "5" && slow.isConnected)
+        #expect(try setState(1) == "5" && driver.isInUse(Self.ring))
+        over.signal()
+        try slow.finishLeaving(in: &guest.store)
+        #expect(try key("state") == "2" && !driver.isInUse(Self.ring))
+    }
+
     @Test mutating func ringsOfSeveralPagesAreTaken() throws {
         for reference in 40..<44 as Range<UInt32> { try driver.grant(reference) }
         #expect(
@@ -131,10 +170,11 @@ import Testing
         #expect(try connect() == nil)
         try front.claim(produced: 1000)
         event.signalEvent()
-        try #require(backend.failed!.waitReadable(seconds: 60))
-        let reason = backend.closeIfFailed(in: &guest.store)
+        try #require(backend.changed!.waitReadable(seconds: 60))
+        let reason = backend.attend(in: &guest.store)
         #expect(
             reason == "disk xvda: the ring of 32 slots has 1000 requests in it; the device is closed")
+        try backend.finishLeaving(in: &guest.store)
         #expect(try key("state") == "6" && !driver.isInUse(Self.ring))
     }
 
@@ -151,7 +191,8 @@ import Testing
             if random.next(below: 4) == 0 { _ = try front.take() }
             if random.next(below: 200) == 0 { try front.claim(produced: UInt32(random.next(below: 1000))) }
         }
-        backend.disconnect()
+        _ = backend.disconnect()
+        try backend.finishLeaving(in: &guest.store)
         #expect(try (0..<64 as Range<UInt32>).allSatisfy { try !driver.isInUse($0) })
     }
 }

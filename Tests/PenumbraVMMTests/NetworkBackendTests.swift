@@ -155,9 +155,9 @@ import Testing
             #expect(try setState(1) == nil && connect() == nil)
             for request in requests { try rings.transmit.put(request) }
             event.signalEvent()
-            try #require(backend.failed!.waitReadable(seconds: 60))
-            backend.failed!.takeEvent()
-            #expect(backend.closeIfFailed(in: &guest.store)?.hasPrefix("network: the guest's driver") == true)
+            try #require(backend.changed!.waitReadable(seconds: 60))
+            backend.changed!.takeEvent()
+            #expect(backend.attend(in: &guest.store)?.hasPrefix("network: the guest's driver") == true)
             #expect(state == "6" && !backend.isConnected)
         }
     }
@@ -269,7 +269,7 @@ import Testing
             }
             _ = try peer.read(atMost: 1 << 20)
         }
-        backend.disconnect()
+        _ = backend.disconnect()
         #expect(try (0..<64 as Range<UInt32>).allSatisfy { try !driver.isInUse($0) })
     }
 }

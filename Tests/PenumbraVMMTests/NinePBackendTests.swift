@@ -100,7 +100,9 @@ private struct FrontRing9P {
 
     private mutating func setState(_ state: Int) throws -> String? {
         #expect(try guest.write("device/9pfs/0/state", String(state)).answer == "OK")
-        return backend.frontendChanged(in: &guest.store)
+        let reason = backend.frontendChanged(in: &guest.store)
+        try backend.finishLeaving(in: &guest.store)
+        return reason
     }
 
     private func state() -> String? { guest.store.read(backend.nodes.backend / "state") }
@@ -254,11 +256,13 @@ private struct FrontRing9P {
         guard let reason else {
             // Two requests of one tag: if the first is not done when the second is taken.
             events[0].signalEvent()
-            backend.disconnect()
+            _ = backend.disconnect()
+            try backend.finishLeaving(in: &guest.store)
             return #expect(try !isInUse())
         }
-        try #require(backend.failed!.waitReadable(seconds: 60))
-        #expect(backend.closeIfFailed(in: &guest.store)?.contains(reason) == true)
+        try #require(backend.changed!.waitReadable(seconds: 60))
+        #expect(backend.attend(in: &guest.store)?.contains(reason) == true)
+        try backend.finishLeaving(in: &guest.store)
         #expect(try state() == "6" && !isInUse())
     }
 
@@ -279,7 +283,8 @@ private struct FrontRing9P {
                 try driver.ram.storeShared(UInt32(random.next(below: 10000)), at: rings[ring].page + 68)
             }
         }
-        backend.disconnect()
+        _ = backend.disconnect()
+        try backend.finishLeaving(in: &guest.store)
         #expect(try !isInUse())
     }
 }

@@ -138,6 +138,37 @@ private final class Notifications: @unchecked Sendable {
         #expect(!event.takeEvent())
     }
 
+    /// A device that fails as often as it is asked.
+    private final class FailingBackend: XenBackend {
+        let nodes = XenDeviceNodes(kind: "vbd", number: 1)
+        let changed: Descriptor?
+        var failure: String? { "of no use" }
+        var isConnected: Bool { false }
+
+        init() throws { changed = try EventDescriptor.open() }
+
+        func connect(_ store: XenStore) throws {}
+        func disconnect() -> Bool { true }
+    }
+
+    @Test func aGuestCannotFillItsVMMsErrors() throws {
+        let event = try EventDescriptor.open()
+        let backend = try FailingBackend()
+        var lines: [String] = []
+        let device = XenStoreDevice(
+            EventChannel(event: event) {},
+            XenStoreRing(memory: try GuestMemory(size: 4096), frame: 0, store: try StoreClient.domain()),
+            backends: [backend]
+        ) { lines.append($0) }
+        for _ in 0..<1000 {
+            backend.changed?.signalEvent()
+            #expect(try device.serve(backend.changed!) == nil)
+        }
+        #expect(lines.count == XenStoreDevice.reportLimit + 1)
+        #expect(lines.first == "vbd 1: of no use; the device is closed")
+        #expect(lines.last?.contains("not reported") == true)
+    }
+
     /// The guest is told by its watch, as Linux' drivers/xen/manage.c wants it.
     @Test func aPowerOffIsAskedFor() throws {
         let memory = try GuestMemory(size: 4096)

@@ -26,8 +26,7 @@ final class BlockBackend: XenBackend {
     private let service: BlockService
     private let grants: GrantTable
     private let open: (_ port: UInt32) throws -> EventChannel
-    private let failedEvent: Descriptor
-    private var queue: BlockQueue?
+    private let holder: QueueHolder<BlockQueue>
 
     init(
         _ disk: DiskFile, grants: GrantTable, report: @escaping @Sendable (String) -> Void,
@@ -37,7 +36,7 @@ final class BlockBackend: XenBackend {
         nodes = Self.nodes(of: disk)
         service = BlockService(disk, grants: grants, report: report)
         (self.grants, self.open) = (grants, open)
-        failedEvent = try EventDescriptor.open()
+        holder = try QueueHolder()
     }
 
     /// All that the guest's half is to know is there from the start.
@@ -67,18 +66,21 @@ final class BlockBackend: XenBackend {
             backendKeys: size + features + (isReadOnly ? [] : discard))
     }
 
-    var isConnected: Bool { queue != nil }
-    var failed: Descriptor? { failedEvent }
-    var failure: String? { queue?.failure }
+    var isConnected: Bool { holder.isConnected }
+    var isLeaving: Bool { holder.isLeaving }
+    var changed: Descriptor? { holder.changed }
+    var failure: String? { holder.failure }
 
     func connect(_ store: XenStore) throws {
         if let name = nodes.text("protocol", in: store), name != Self.protocolName {
             throw UnknownProtocol(name: name)
         }
         let page = try grants.map(ringReferences(in: store), for: .readAndWrite)
-        queue = try BlockQueue(
-            service, BackRing(page, slotSize: BlockRequest.slotSize),
-            try open(try nodes.required("event-channel", in: store)), name: name, failed: failedEvent)
+        let channel = try open(try nodes.required("event-channel", in: store))
+        holder.hold(
+            try BlockQueue(
+                service, BackRing(page, slotSize: BlockRequest.slotSize), channel, name: name,
+                changed: holder.changed))
     }
 
     /// One page's, or each of several.
@@ -90,10 +92,5 @@ final class BlockBackend: XenBackend {
         return try (0..<(1 << order)).map { try nodes.required("ring-ref\($0)", in: store) }
     }
 
-    func disconnect() {
-        queue?.stop()
-        queue = nil
-    }
-
-    deinit { queue?.stop() }
+    func disconnect() -> Bool { holder.disconnect() }
 }

@@ -3,102 +3,78 @@ import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
-/// Serves a disk's ring with threads of its own. One of them leads: it takes the requests from the
-/// ring, waits for the guest's events, and does at once what needs no waiting, which for a host that
-/// has the data in memory is nearly everything, so that no other thread must be woken. Before it does
-/// what may wait it hands the lead on: to a thread that has none, or to a new one.
-final class BlockQueue: Sendable {
+/// Serves a disk's ring with threads of its own (see LeadThreads). For a host that has the data in memory
+/// nearly everything needs no waiting.
+final class BlockQueue: DeviceQueue, Sendable {
     /// Requests that wait for the host at the same time, and the one that leads.
     private static let threadLimit = 8
 
     private struct State {
         var ring: BackRing
-        var threads: [SystemThread] = []
-        /// Threads that wait for the lead.
-        var idle = 0
         var isStopping = false
         var failure: String?
     }
 
-    private let name: String
     private let service: BlockService
     private let channel: EventChannel
     private let state: Mutex<State>
-    private let lead = Semaphore(1)
     private let stopping: Descriptor
-    private let failed: Descriptor
+    private let changed: Descriptor
+    private let threads = Mutex<LeadThreads?>(nil)
 
-    /// `failed`, an EventDescriptor, is signalled when the guest made nonsense of the ring; see `failure`.
+    /// `changed`, an EventDescriptor, is signalled when the guest made nonsense of the ring (see
+    /// `failure`), and at the end.
     init(
-        _ service: BlockService, _ ring: BackRing, _ channel: EventChannel, name: String, failed: Descriptor
+        _ service: BlockService, _ ring: BackRing, _ channel: EventChannel, name: String, changed: Descriptor
     ) throws {
-        (self.service, self.channel, self.name, self.failed) = (service, channel, name, failed)
+        (self.service, self.channel, self.changed) = (service, channel, changed)
         state = Mutex(State(ring: ring))
         stopping = try EventDescriptor.open()
-        try state.withLock { state in state.threads.append(try thread()) }
+        let threads = try LeadThreads(
+            name: name, role: .disk, limit: Self.threadLimit, lead: { try self.lead() },
+            failed: { self.fail($0) },
+            ended: { changed.signalEvent() })
+        self.threads.withLock { $0 = threads }
     }
 
-    /// Why nothing is served any more; nil: it is.
     var failure: String? { state.withLock { $0.failure } }
 
-    /// Ends what was begun, then the threads.
     func stop() {
-        let threads = state.withLock { state in
-            state.isStopping = true
-            defer { state.threads.removeAll() }
-            return state.threads
-        }
+        state.withLock { $0.isStopping = true }
         stopping.signalEvent()
-        for thread in threads { thread.join() }
+        threads.withLock { $0 }?.stop()
     }
 
-    private func thread() throws -> SystemThread {
-        try SystemThread(name: name) {
-            ThreadRole.disk.confine()
-            self.work()
-        }
+    var hasEnded: Bool { threads.withLock { $0 }?.hasEnded ?? true }
+
+    /// The threads know this queue, and it them: no more from here on.
+    func join() {
+        threads.withLock { threads in
+            defer { threads = nil }
+            return threads
+        }?.join()
     }
 
-    private func work() {
-        do {
-            while let request = try takeLead() {
-                // Never nil: it may wait.
-                if let status = service.serve(request, mayWait: true) { try answer(request, status) }
-            }
-        } catch {
-            state.withLock { state in (state.isStopping, state.failure) = (true, "\(error)") }
-            stopping.signalEvent()
-            failed.signalEvent()
-        }
-        // Whoever waits for the lead finds the end as well.
-        lead.signal()
+    private func fail(_ error: any Error) {
+        state.withLock { state in (state.isStopping, state.failure) = (true, "\(error)") }
+        stopping.signalEvent()
+        changed.signalEvent()
     }
 
-    /// Waits for the lead, and leads until there is something to do that may wait; nil at the end.
-    private func takeLead() throws -> BlockRequest? {
-        state.withLock { $0.idle += 1 }
-        lead.wait()
-        state.withLock { $0.idle -= 1 }
+    /// Serves what needs no waiting until there is something that may wait; nil at the end.
+    private func lead() throws -> LeadThreads.Work? {
         while let request = try nextRequest() {
             guard let status = service.serve(request, mayWait: false) else {
-                handOn()
-                return request
+                return { try self.serveWaiting(request) }
             }
             try answer(request, status)
         }
         return nil
     }
 
-    private func handOn() {
-        state.withLock { state in
-            // A host without threads to give has the lead wait for the next that comes back.
-            if state.idle == 0, state.threads.count < Self.threadLimit, !state.isStopping,
-                let thread = try? thread()
-            {
-                state.threads.append(thread)
-            }
-        }
-        lead.signal()
+    private func serveWaiting(_ request: BlockRequest) throws {
+        // Never nil: it may wait.
+        if let status = service.serve(request, mayWait: true) { try answer(request, status) }
     }
 
     /// The next request, as soon as there is one; nil at the end.

@@ -11,7 +11,8 @@ final class LeadThreads: Sendable {
 
     private struct State {
         var threads: [SystemThread] = []
-        /// Threads that wait for the lead.
+        /// Threads that have not ended, and those of them that wait for the lead.
+        var running = 0
         var idle = 0
         var isStopping = false
     }
@@ -21,35 +22,42 @@ final class LeadThreads: Sendable {
     private let limit: Int
     private let lead: @Sendable () throws -> Work?
     private let failed: @Sendable (any Error) -> Void
+    private let ended: @Sendable () -> Void
     private let turn = Semaphore(1)
     private let state = Mutex(State())
 
     /// With up to `limit` threads. `lead` waits for work that may wait, and returns it; nil: it is the
     /// end, which comes when `stop` has been called or `failed` was: with what `lead` or a work threw.
+    /// `ended` is called by the last thread, which does nothing more then.
     init(
         name: String, role: ThreadRole, limit: Int, lead: @escaping @Sendable () throws -> Work?,
-        failed: @escaping @Sendable (any Error) -> Void
+        failed: @escaping @Sendable (any Error) -> Void, ended: @escaping @Sendable () -> Void
     ) throws {
-        (self.name, self.role, self.limit) = (name, role, limit)
-        (self.lead, self.failed) = (lead, failed)
-        try state.withLock { state in state.threads.append(try thread()) }
+        (self.name, self.role, self.limit, self.lead) = (name, role, limit, lead)
+        (self.failed, self.ended) = (failed, ended)
+        try state.withLock { state in try addThread(&state) }
     }
 
-    /// Ends the threads, which end what they began. Whoever leads must have been told.
-    func stop() {
+    /// Has the threads end, which end what they began first. Whoever leads must have been told.
+    func stop() { state.withLock { $0.isStopping = true } }
+
+    var hasEnded: Bool { state.withLock { $0.running == 0 } }
+
+    func join() {
         let threads = state.withLock { state in
-            state.isStopping = true
             defer { state.threads.removeAll() }
             return state.threads
         }
         for thread in threads { thread.join() }
     }
 
-    private func thread() throws -> SystemThread {
-        try SystemThread(name: name) {
+    private func addThread(_ state: inout State) throws {
+        let thread = try SystemThread(name: name) {
             self.role.confine()
             self.run()
         }
+        state.threads.append(thread)
+        state.running += 1
     }
 
     private func run() {
@@ -61,6 +69,11 @@ final class LeadThreads: Sendable {
         }
         // Whoever waits for the lead finds the end as well.
         turn.signal()
+        let isLast = state.withLock { state in
+            state.running -= 1
+            return state.running == 0
+        }
+        if isLast { ended() }
     }
 
     private func takeLead() throws -> Work? {
@@ -75,9 +88,8 @@ final class LeadThreads: Sendable {
     private func handOn() {
         state.withLock { state in
             // A host without threads to give has the lead wait for the next that comes back.
-            if state.idle == 0, state.threads.count < limit, !state.isStopping, let thread = try? thread() {
-                state.threads.append(thread)
-            }
+            guard state.idle == 0, state.threads.count < limit, !state.isStopping else { return }
+            try? addThread(&state)
         }
         turn.signal()
     }

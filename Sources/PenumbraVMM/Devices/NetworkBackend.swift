@@ -34,7 +34,7 @@ final class NetworkBackend: XenBackend {
     }
 
     var isConnected: Bool { queue != nil }
-    var failed: Descriptor? { failedEvent }
+    var changed: Descriptor? { failedEvent }
     var failure: String? { queue?.failure }
 
     func connect(_ store: XenStore) throws {
@@ -47,9 +47,11 @@ final class NetworkBackend: XenBackend {
             try open(try nodes.required("event-channel", in: store)), failed: failedEvent)
     }
 
-    func disconnect() {
+    /// Its thread waits for nothing but its sockets.
+    func disconnect() -> Bool {
         queue?.stop()
         queue = nil
+        return true
     }
 
     deinit { queue?.stop() }

@@ -17,5 +17,8 @@ struct ConsoleLink {
         page = try grants.map(try Self.nodes.required("ring-ref", in: store), for: .readAndWrite)
         channel = try open(try Self.nodes.required("port", in: store))
         ring = ConsoleRing(memory: page.ram, frame: page.frame)
+        // The guest may have written before anybody listened, and does not tell twice. (The rings of
+        // other devices are looked at before they are waited for.)
+        channel.event.signalEvent()
     }
 }

@@ -33,7 +33,10 @@ final class SessionConsole: XenBackend, GuestDevice {
 
     func connect(_ store: XenStore) throws { link = try ConsoleLink(store, grants, open: open) }
 
-    func disconnect() { link = nil }
+    func disconnect() -> Bool {
+        link = nil
+        return true
+    }
 
     // MARK: The lines
 

@@ -17,32 +17,43 @@ enum XenBusState: Int {
 ///                    connected     the host uses them
 ///     connected
 ///     closing        closing       the guest shuts down, or its driver goes
-///     closed         closed        the host has let go of all that is the guest's
+///     closed         closing       the host ends what it has begun, however long that takes
+///                    closed        it has let go of all that is the guest's
 ///     initialising   initWait      another driver begins
 ///
 /// A guest that leaves nonsense finds the device closed; nothing else comes of it.
 protocol XenBackend: AnyObject {
     var nodes: XenDeviceNodes { get }
 
-    /// Between a `connect` that did not throw and the next `disconnect`.
+    /// From a `connect` that did not throw until nothing is left of it.
     var isConnected: Bool { get }
+
+    /// From a `disconnect` that could not be done at once until nothing is left.
+    var isLeaving: Bool { get }
 
     /// Takes up what the guest left at its half's node.
     func connect(_ store: XenStore) throws
 
-    /// Lets go of all that is the guest's; what was begun ends first. Also of a device that is not connected.
-    func disconnect()
+    /// Lets go of all that is the guest's; what was begun ends first, which may take the host any time:
+    /// this does not wait for it. Says whether nothing is left. Also of a device that is not connected.
+    @discardableResult func disconnect() -> Bool
 
-    /// An EventDescriptor, signalled when the device can work no more; nil: it never comes to that.
-    var failed: Descriptor? { get }
+    /// An EventDescriptor, signalled when the device can work no more, and when it has done so; nil: it
+    /// never comes to that.
+    var changed: Descriptor? { get }
 
-    /// Why it can work no more; nil: it can.
+    /// Why it can work no more; nil: it can, or it is being closed.
     var failure: String? { get }
 }
 
+/// Of a device without threads of its own.
 extension XenBackend {
-    var failed: Descriptor? { nil }
+    var isLeaving: Bool { false }
+    var changed: Descriptor? { nil }
     var failure: String? { nil }
+}
+
+extension XenBackend {
 
     /// The guest changed something below its half's node. Says why the device was closed, if it was.
     @discardableResult
@@ -50,8 +61,7 @@ extension XenBackend {
         switch nodes.frontendState(in: store) {
         case .initialising:
             guard nodes.backendState(in: store) != .initWait else { return nil }
-            disconnect()
-            nodes.setState(.initWait, in: &store)
+            nodes.setState(disconnect() ? .initWait : .closing, in: &store)
         case .initialised, .connected:
             guard nodes.backendState(in: store) == .initWait else { return nil }
             do { try connect(store) } catch { return close("\(error)", in: &store) }
@@ -60,21 +70,24 @@ extension XenBackend {
             // A guest that shuts down waits for this very answer (xenbus_otherend_changed).
             nodes.setState(.closing, in: &store)
         case .closed:
-            disconnect()
-            nodes.setState(.closed, in: &store)
+            nodes.setState(disconnect() ? .closed : .closing, in: &store)
         case .unknown, .initWait: break
         }
         return nil
     }
 
-    /// Closes a device that can work no more; says why.
-    func closeIfFailed(in store: inout XenStore) -> String? {
-        failure.map { close($0, in: &store) }
+    /// For when `changed` was signalled. Closes a device that can work no more, and says why; what waited
+    /// for one to let go goes on.
+    func attend(in store: inout XenStore) -> String? {
+        if let failure { return close(failure, in: &store) }
+        guard isLeaving, disconnect() else { return nil }
+        let begins = nodes.frontendState(in: store) == .initialising
+        nodes.setState(begins ? .initWait : .closed, in: &store)
+        return nil
     }
 
     private func close(_ reason: String, in store: inout XenStore) -> String {
-        disconnect()
-        nodes.setState(.closed, in: &store)
+        nodes.setState(disconnect() ? .closed : .closing, in: &store)
         return "\(nodes.label): \(reason); the device is closed"
     }
 }

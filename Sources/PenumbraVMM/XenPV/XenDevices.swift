@@ -35,6 +35,8 @@ final class XenStoreDevice: GuestDevice {
     private let backends: [any XenBackend]
     /// Takes a line about a device that was closed.
     private let report: (String) -> Void
+    private var reports = 0
+    static let reportLimit = 32
 
     init(
         _ channel: EventChannel, _ ring: XenStoreRing, backends: [any XenBackend] = [],
@@ -44,12 +46,12 @@ final class XenStoreDevice: GuestDevice {
         for backend in backends { backend.nodes.create(in: &self.ring.store) }
     }
 
-    var descriptors: [Descriptor] { [channel.event] + backends.compactMap(\.failed) }
+    var descriptors: [Descriptor] { [channel.event] + backends.compactMap(\.changed) }
 
     func serve(_ ready: Descriptor) throws -> GuestOutcome? {
-        if let backend = backends.first(where: { $0.failed === ready }) {
+        if let backend = backends.first(where: { $0.changed === ready }) {
             ready.takeEvent()
-            backend.closeIfFailed(in: &ring.store).map(report)
+            backend.attend(in: &ring.store).map(tell)
         }
         channel.event.takeEvent()
         let progress = try ring.pump()
@@ -62,8 +64,15 @@ final class XenStoreDevice: GuestDevice {
     /// Says whether one of them had something to do.
     private func updateBackends() -> Bool {
         let changed = backends.filter { ring.store.takeChange(of: $0.nodes.frontend) }
-        for backend in changed { backend.frontendChanged(in: &ring.store).map(report) }
+        for backend in changed { backend.frontendChanged(in: &ring.store).map(tell) }
         return !changed.isEmpty
+    }
+
+    /// A guest may have devices closed again and again.
+    private func tell(_ line: String) {
+        reports += 1
+        if reports <= Self.reportLimit { report(line) }
+        if reports == Self.reportLimit { report("further devices that are closed are not reported") }
     }
 
     /// Asks the guest to power off; it may take its time, or not listen.

@@ -29,8 +29,7 @@ final class NinePBackend: XenBackend {
     private let directory: SharedDirectory
     private let grants: GrantTable
     private let open: (_ port: UInt32) throws -> EventChannel
-    private let failedEvent: Descriptor
-    private var queue: NinePQueue?
+    private let holder: QueueHolder<NinePQueue>
 
     /// `number`: among the guest's shares.
     init(
@@ -45,12 +44,13 @@ final class NinePBackend: XenBackend {
                 ("versions", Self.version), ("max-rings", String(Self.ringLimit)),
                 ("max-ring-page-order", String(NinePRing.orders.upperBound)),
             ])
-        failedEvent = try EventDescriptor.open()
+        holder = try QueueHolder()
     }
 
-    var isConnected: Bool { queue != nil }
-    var failed: Descriptor? { failedEvent }
-    var failure: String? { queue?.failure }
+    var isConnected: Bool { holder.isConnected }
+    var isLeaving: Bool { holder.isLeaving }
+    var changed: Descriptor? { holder.changed }
+    var failure: String? { holder.failure }
 
     func connect(_ store: XenStore) throws {
         let version = nodes.text("version", in: store) ?? ""
@@ -65,15 +65,11 @@ final class NinePBackend: XenBackend {
         }
         // A message must have room in any of them.
         let limit = rings.map(\.size).min() ?? 0
-        queue = try NinePQueue(
-            NinePServer(directory, messageLimit: limit), rings, channels, name: nodes.label,
-            failed: failedEvent)
+        holder.hold(
+            try NinePQueue(
+                NinePServer(directory, messageLimit: limit), rings, channels, name: nodes.label,
+                changed: holder.changed))
     }
 
-    func disconnect() {
-        queue?.stop()
-        queue = nil
-    }
-
-    deinit { queue?.stop() }
+    func disconnect() -> Bool { holder.disconnect() }
 }

@@ -11,7 +11,7 @@ import Synchronization
 /// comes behind the request's own, or in its place. The request may still be in another ring when the
 /// flush is taken, for rings have no order among them; so a flush waits until everything was taken
 /// that was in the rings when it came, and if its request is among that, it is dropped.
-final class NinePQueue: Sendable {
+final class NinePQueue: DeviceQueue, Sendable {
     enum Problem: Error, Equatable, CustomStringConvertible {
         case tagInUse(UInt16)
         case tooManyFlushes
@@ -57,41 +57,47 @@ final class NinePQueue: Sendable {
     private let channels: [EventChannel]
     private let state: Mutex<State>
     private let stopping: Descriptor
-    private let failed: Descriptor
+    private let changed: Descriptor
     private let threads = Mutex<LeadThreads?>(nil)
 
-    /// Each ring has its own channel. `failed`, an EventDescriptor, is signalled when the guest made
-    /// nonsense of a ring; see `failure`.
+    /// Each ring has its own channel. `changed`, an EventDescriptor, is signalled when the guest made
+    /// nonsense of a ring (see `failure`), and at the end.
     init(
         _ server: NinePServer, _ rings: [NinePRing], _ channels: [EventChannel], name: String,
-        failed: Descriptor
+        changed: Descriptor
     ) throws {
-        (self.server, self.channels, self.failed) = (server, channels, failed)
+        (self.server, self.channels, self.changed) = (server, channels, changed)
         state = Mutex(State(rings: rings))
         stopping = try EventDescriptor.open()
         let threads = try LeadThreads(
             name: name, role: .share, limit: Self.threadLimit, lead: { try self.lead() },
-            failed: { self.fail($0) })
+            failed: { self.fail($0) }, ended: { changed.signalEvent() })
         self.threads.withLock { $0 = threads }
     }
 
     /// Why nothing is served any more; nil: it is.
     var failure: String? { state.withLock { $0.failure } }
 
-    /// Ends what was begun, then the threads.
     func stop() {
         state.withLock { $0.isStopping = true }
         stopping.signalEvent()
+        threads.withLock { $0 }?.stop()
+    }
+
+    var hasEnded: Bool { threads.withLock { $0 }?.hasEnded ?? true }
+
+    /// The threads know this queue, and it them: no more from here on.
+    func join() {
         threads.withLock { threads in
             defer { threads = nil }
             return threads
-        }?.stop()
+        }?.join()
     }
 
     private func fail(_ error: any Error) {
         state.withLock { state in (state.isStopping, state.failure) = (true, "\(error)") }
         stopping.signalEvent()
-        failed.signalEvent()
+        changed.signalEvent()
     }
 
     /// Serves what needs no waiting until there is something that may wait; nil at the end.
