@@ -41,9 +41,7 @@ import Testing
             URL(filePath: "/bin/sh"), ["-c", Self.archive, "sh", directory.path]
         ).finished()
         try #require(made.status == 0, "\(made.errors)")
-        let started = try PenumbraTestSupport.penumbra(
-            "machine", "start", "--name", name, "--disk", "2G", "--timeout", "300")
-        try #require(started.status == 0, "\(started.errors)")
+        try startMachine()
         defer { stopMachine() }
         let loaded = try PenumbraTestSupport.penumbra(
             "image", "load", "--machine", name, "--quiet", directory.appending(path: "archive.tar").path)
@@ -53,9 +51,22 @@ import Testing
         try life()
         try manyAtOnce()
         try ContainerPrograms(machine: name, image: "busybox:test").check()
+        // A machine that starts again has a new log.
+        try expectNoComplaints()
+        try powerCut()
+        try expectNoComplaints()
+    }
+
+    private func expectNoComplaints() throws {
         let complaints = try PenumbraTestSupport.penumbra(
             "machine", "logs", "--name", name, "--log", "console", "--complaints")
         #expect(complaints.status == 0, "\(complaints.output)")
+    }
+
+    private func startMachine() throws {
+        let started = try PenumbraTestSupport.penumbra(
+            "machine", "start", "--name", name, "--disk", "2G", "--timeout", "300")
+        try #require(started.status == 0, "\(started.errors)")
     }
 
     private func stopMachine() {
@@ -167,6 +178,68 @@ import Testing
             try PenumbraTestSupport.penumbra("machine", "exec", "--name", name, "--", "sh", "-c", script)
                 .status
                 == 0)
+    }
+
+    /// QEMU is killed while a container writes to its disk and to a volume, and an image is loaded. What
+    /// the container was told to be on the medium before it printed a number is there.
+    private func powerCut() throws {
+        let script = """
+            [ ! -e /v/stop ] || exec sleep 1000
+            i=0; while :; do i=$((i+1)); for place in / /v/; do
+                echo $i | dd of=$place$i conv=fsync 2>/dev/null; done; echo $i; done
+            """
+        let writer = try RunningProgram(
+            Tree.penumbra,
+            ["run", "--machine", name, "--name", "cut", "-v", "kept:/v", "busybox:test", "sh", "-c", script])
+        let load = try RunningProgram(
+            Tree.penumbra, ["image", "load", "--machine", name, try secondImage()])
+        while try writer.outputSoFar().split(separator: "\n").count < 20, writer.isRunning { usleep(100_000) }
+        try killMachine()
+        let acknowledged = try writer.finished().output.split(separator: "\n").count
+        _ = try load.finished()
+        #expect(acknowledged >= 20, "\(acknowledged)")
+        try startMachine()
+        let state = try penumbra("inspect", "--format", "{{.State.ExitCode}} {{.State.Error}}", "cut")
+        #expect(state.output == "255 the host went down while it ran\n", "\(state.errors)")
+        let check = """
+            i=0; while [ $((i+=1)) -le \(acknowledged) ]; do echo $i | cmp - $0$i || exit; done; echo all
+            """
+        let volume = try run("-v", "kept:/v", "busybox:test", "sh", "-c", check + "; touch /v/stop", "/v/")
+        #expect(volume.output == "all\n", "\(volume.output)\(volume.errors)")
+        #expect(try penumbra("start", "cut").status == 0)
+        let disk = try penumbra("exec", "cut", "sh", "-c", check, "/")
+        #expect(disk.output == "all\n", "\(disk.output)\(disk.errors)")
+        #expect(try penumbra("rm", "--force", "cut").output == "cut\n")
+        // The other image was loaded whole, or not at all; now it is.
+        let again = try penumbra("image", "load", "--quiet", try secondImage())
+        #expect(again.output == "Loaded image: busybox:second\n", "\(again.errors)")
+        #expect(try run("busybox:second", "cat", "/large").output.count == 1 << 20)
+    }
+
+    /// Another archive, with a file that takes a while to be unpacked and written.
+    private func secondImage() throws -> String {
+        let archive = directory.appending(path: "second.tar").path
+        if FileManager.default.fileExists(atPath: archive) { return archive }
+        let script = """
+            set -e; cd "$1"; head -c 786432 /dev/urandom | base64 -w 0 >root/large
+            tar -C root --owner=0 --group=0 -cf layer.tar .
+            sum=$(sha256sum <layer.tar); sed -i "s/sha256:[0-9a-f]*/sha256:${sum%% *}/" config.json
+            sed -i s/busybox:test/busybox:second/ manifest.json
+            tar -cf second.tar config.json layer.tar manifest.json
+            """
+        let made = try RunningProgram(URL(filePath: "/bin/sh"), ["-c", script, "sh", directory.path])
+            .finished()
+        try #require(made.status == 0, "\(made.errors)")
+        return archive
+    }
+
+    /// As when the power goes: nothing of the machine's is written that was not.
+    private func killMachine() throws {
+        let status = try PenumbraTestSupport.penumbra("machine", "status", "--name", name, "--format", "json")
+        let pid = try #require(
+            status.output.firstMatch(of: /"pid"\s*:\s*([0-9]+)/).flatMap { Int32($0.1) }, "\(status.output)")
+        #expect(kill(pid, SIGKILL) == 0)
+        for _ in 0..<1000 where kill(pid, 0) == 0 { usleep(10_000) }
     }
 
     private func manyAtOnce() throws {

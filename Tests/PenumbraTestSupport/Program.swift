@@ -50,6 +50,11 @@ public final class RunningProgram {
         try process.run()
     }
 
+    public var isRunning: Bool { process.isRunning }
+
+    /// What it has written by now.
+    public func outputSoFar() throws -> String { try output.text() }
+
     public func finished() throws -> Finished {
         process.waitUntilExit()
         return Finished(
