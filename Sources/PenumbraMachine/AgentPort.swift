@@ -216,6 +216,8 @@ final class AgentPort {
         guard let finished = upload else { return }
         upload = nil
         try retrying("fchmod", finished.path) { Int(fchmod(finished.file.number, mode)) }
+        // Whoever finds it under its name after a power cut is to find all of it.
+        try finished.file.sync()
         try retrying("rename", finished.path) { Int(rename(finished.temporary, finished.path)) }
         if finished.path.hasPrefix(Connection.transientFiles + "/") { transientFiles.append(finished.path) }
         send(.done)
