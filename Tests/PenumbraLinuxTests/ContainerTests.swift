@@ -192,7 +192,7 @@ import Testing
             Tree.penumbra,
             ["run", "--machine", name, "--name", "cut", "-v", "kept:/v", "busybox:test", "sh", "-c", script])
         let load = try RunningProgram(
-            Tree.penumbra, ["image", "load", "--machine", name, try secondImage()])
+            Tree.penumbra, ["image", "load", "--machine", name, "--input", try secondImage()])
         while try writer.outputSoFar().split(separator: "\n").count < 20, writer.isRunning { usleep(100_000) }
         try killMachine()
         let acknowledged = try writer.finished().output.split(separator: "\n").count
@@ -206,12 +206,14 @@ import Testing
             """
         let volume = try run("-v", "kept:/v", "busybox:test", "sh", "-c", check + "; touch /v/stop", "/v/")
         #expect(volume.output == "all\n", "\(volume.output)\(volume.errors)")
-        #expect(try penumbra("start", "cut").status == 0)
+        let started = try penumbra("start", "cut")
+        #expect(started.status == 0, "\(started.errors)")
         let disk = try penumbra("exec", "cut", "sh", "-c", check, "/")
         #expect(disk.output == "all\n", "\(disk.output)\(disk.errors)")
         #expect(try penumbra("rm", "--force", "cut").output == "cut\n")
         // The other image was loaded whole, or not at all; now it is.
-        let again = try penumbra("image", "load", "--quiet", try secondImage())
+        let again = try PenumbraTestSupport.penumbra(
+            "image", "load", "--machine", name, "--quiet", "--input", try secondImage())
         #expect(again.output == "Loaded image: busybox:second\n", "\(again.errors)")
         #expect(try run("busybox:second", "cat", "/large").output.count == 1 << 20)
     }
