@@ -34,12 +34,12 @@ public enum ThreadRole: CaseIterable, Sendable {
     var rules: [SystemCallRule] {
         let own: [[SystemCallRule]] =
             switch self {
-            case .virtualCPU: [RuleList.runningGuest, RuleList.events]
-            case .disk: [RuleList.events, RuleList.diskTransfers, RuleList.newThreads]
-            case .network: [RuleList.events, RuleList.connected]
+            case .virtualCPU: [RuleList.runningGuest, RuleList.events, RuleList.noFiles]
+            case .disk: [RuleList.events, RuleList.diskTransfers, RuleList.newThreads, RuleList.noFiles]
+            case .network: [RuleList.events, RuleList.connected, RuleList.noFiles]
             case .share:
                 [RuleList.events, RuleList.diskTransfers, RuleList.sharedFiles, RuleList.newThreads]
-            case .console: []
+            case .console: [RuleList.noFiles]
             }
         return own.flatMap(\.self) + RuleList.common + [.refuse(SYS_seccomp, Self.inherited)]
     }
@@ -133,7 +133,8 @@ enum RuleList {
         .allow(SYS_seccomp, where: .equals(0, 1), .equals(1, 0))
     ]
 
-    /// The C library tries some files and does without.
+    /// The C library tries some files and does without: free(3) asks /proc how memory is committed before it
+    /// gives back that of a thread.
     static let noFiles: [SystemCallRule] = [
         .refuse(SYS_openat, EACCES), .refuse(SYS_open, EACCES), .refuse(SYS_newfstatat, EACCES),
     ]

@@ -51,6 +51,13 @@ struct JailTests {
         }
     }
 
+    /// free(3) opens one of /proc before it gives back memory of a thread's, and does without.
+    @Test("a thread that tries a file is told that there is none to be had", arguments: ThreadRole.allCases)
+    func file(_ role: ThreadRole) throws {
+        let prisoner = try Prisoner(place, "open", "\(role)")
+        #expect(prisoner.answer == -Int(EACCES), "\(prisoner)")
+    }
+
     @Test("threads of all roles run, and give their memory back") func lives() throws {
         let prisoner = try Prisoner(place, "live")
         #expect(prisoner.end == .exited(0) && prisoner.output == "wrote 5, time true\n", "\(prisoner)")

@@ -43,7 +43,7 @@ struct DiskTests {
             for round in $(seq \(Self.kills)); do
                 penumbra boot --disk /tmp/a --kernel /tmp/kernel --initrd /tmp/initrd \
                     --cmdline 'console=hvc0 quiet job=append' >/tmp/said 2>/dev/null &
-                until grep -q acknowledged /tmp/said; do usleep 100000; done
+                until grep -q '^acknowledged [0-9]*\r$' /tmp/said; do usleep 100000; done
                 usleep $((RANDOM * 30))
                 kill -KILL $!
                 wait $! 2>/dev/null

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 
 extension TestMachine {
     /// Kibibytes that the machine could give away at once: MemAvailable without caches, and the free
@@ -16,5 +17,17 @@ extension TestMachine {
                 description: "the machine does not tell its memory: \(result.output)\(result.errors)")
         }
         return kibibytes
+    }
+
+    /// How much less is available than there was, in KiB. What VMs had comes back a while after their end
+    /// (namespaces are taken down by a work item, much is freed by RCU): up to half a minute is waited
+    /// for less than `limit` to be missing.
+    public func missingMemory(since before: Int, atMost limit: Int) throws -> Int {
+        var missing = before - (try availableMemory())
+        for _ in 0..<15 where missing >= limit {
+            sleep(1)
+            missing = before - (try availableMemory())
+        }
+        return missing
     }
 }
