@@ -80,6 +80,11 @@ import Testing
             }
         }
 
+        func meet(_ nonce: UInt64 = 1) throws {
+            try greet(nonce)
+            try expectWelcome(nonce)
+        }
+
         func run(_ script: String) throws {
             try send(Message.run(Command(["sh", "-c", script])).frame.bytes)
             try send(Message.inputEnd.frame.bytes)
@@ -88,8 +93,7 @@ import Testing
 
     @Test func aSessionOutlivesAMomentOfHangUp() throws {
         let bench = try Bench()
-        try bench.greet(1)
-        try bench.expectWelcome(1)
+        try bench.meet()
         try bench.run("sleep 0.6; echo done")
         bench.disconnect()
         _ = try bench.serve(seconds: 0.05)
@@ -101,8 +105,7 @@ import Testing
     @Test func aClientThatStaysAwayTakesItsProgramAlong() throws {
         let bench = try Bench()
         let directory = try TemporaryDirectory()
-        try bench.greet(1)
-        try bench.expectWelcome(1)
+        try bench.meet()
         try bench.run("echo begun > \(directory.file("begun")); sleep 1; echo > \(directory.file("late"))")
         #expect(try bench.serve { Files.exists(directory.file("begun")) })
         bench.disconnect()
@@ -124,14 +127,12 @@ import Testing
 
     @Test func theNextClientStartsAnew() throws {
         let bench = try Bench()
-        try bench.greet(1)
-        try bench.expectWelcome(1)
+        try bench.meet()
         try bench.run("sleep 0.3; echo of the first")
         bench.disconnect()
         _ = try bench.serve(seconds: 0.05)
         try bench.connect()
-        try bench.greet(2)
-        try bench.expectWelcome(2)
+        try bench.meet(2)
         #expect(try bench.receive(seconds: 0.6) == nil)
     }
 
@@ -140,8 +141,7 @@ import Testing
         let path = directory.file("sent")
         let benches = [try Bench(), try Bench()]
         for (number, bench) in benches.enumerated() {
-            try bench.greet(UInt64(number))
-            try bench.expectWelcome(UInt64(number))
+            try bench.meet(UInt64(number))
         }
         for bench in benches { try bench.send(Message.put(path: path, mode: 0o600).frame.bytes) }
         for bench in benches { try bench.send(Message.data(Array("content".utf8)).frame.bytes) }

@@ -1,64 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-import PenumbraJail
 import PenumbraSystem
 import Synchronization
 
 /// Serves a disk's ring with threads of its own (see LeadThreads). For a host that has the data in memory
 /// nearly everything needs no waiting.
 final class BlockQueue: DeviceQueue, Sendable {
-    /// Requests that wait for the host at the same time, and the one that leads.
-    private static let threadLimit = 8
-
-    private struct State {
-        var ring: BackRing
-        var isStopping = false
-        var failure: String?
-    }
-
+    let threads: QueueThreads
     private let service: BlockService
     private let channel: EventChannel
-    private let state: Mutex<State>
-    private let stopping: Descriptor
-    private let changed: Descriptor
-    private let threads = Mutex<LeadThreads?>(nil)
+    private let ring: Mutex<BackRing>
 
-    /// `changed`, an EventDescriptor, is signalled when the guest made nonsense of the ring (see
-    /// `failure`), and at the end.
     init(
         _ service: BlockService, _ ring: BackRing, _ channel: EventChannel, name: String, changed: Descriptor
     ) throws {
-        (self.service, self.channel, self.changed) = (service, channel, changed)
-        state = Mutex(State(ring: ring))
-        stopping = try EventDescriptor.open()
-        let threads = try LeadThreads(
-            name: name, role: .disk, limit: Self.threadLimit, lead: { try self.lead() },
-            failed: { self.fail($0) },
-            ended: { changed.signalEvent() })
-        self.threads.withLock { $0 = threads }
-    }
-
-    var failure: String? { state.withLock { $0.failure } }
-
-    func stop() {
-        state.withLock { $0.isStopping = true }
-        stopping.signalEvent()
-        threads.withLock { $0 }?.stop()
-    }
-
-    var hasEnded: Bool { threads.withLock { $0 }?.hasEnded ?? true }
-
-    /// The threads know this queue, and it them: no more from here on.
-    func join() {
-        threads.withLock { threads in
-            defer { threads = nil }
-            return threads
-        }?.join()
-    }
-
-    private func fail(_ error: any Error) {
-        state.withLock { state in (state.isStopping, state.failure) = (true, "\(error)") }
-        stopping.signalEvent()
-        changed.signalEvent()
+        (self.service, self.channel) = (service, channel)
+        self.ring = Mutex(ring)
+        threads = try QueueThreads(changed: changed)
+        try threads.start(name: name, role: .disk) { try self.lead() }
     }
 
     /// Serves what needs no waiting until there is something that may wait; nil at the end.
@@ -79,24 +37,20 @@ final class BlockQueue: DeviceQueue, Sendable {
 
     /// The next request, as soon as there is one; nil at the end.
     private func nextRequest() throws -> BlockRequest? {
-        while true {
-            let (request, isStopping) = try state.withLock { state in
-                if state.isStopping { return (nil as [UInt32]?, true) }
-                return (try state.ring.take(), false)
-            }
-            if isStopping { return nil }
-            if let request { return BlockRequest(request) }
-            if try !state.withLock({ try $0.ring.awaitRequests() }) {
-                Descriptor.wait(readable: [channel.event, stopping])
+        while !threads.isStopping {
+            if let request = try ring.withLock({ try $0.take() }) { return BlockRequest(request) }
+            if try !ring.withLock({ try $0.awaitRequests() }) {
+                Descriptor.wait(readable: [channel.event, threads.stopping])
                 channel.event.takeEvent()
             }
         }
+        return nil
     }
 
     private func answer(_ request: BlockRequest, _ status: BlockRequest.Status) throws {
-        let isAwaited = try state.withLock { state in
-            try state.ring.answer(request.response(status))
-            return try state.ring.publish()
+        let isAwaited = try ring.withLock { ring in
+            try ring.answer(request.response(status))
+            return try ring.publish()
         }
         if isAwaited { try channel.notifyGuest() }
     }

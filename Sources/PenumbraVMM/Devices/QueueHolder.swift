@@ -3,16 +3,12 @@ import PenumbraSystem
 
 /// Serves a device's rings with threads of its own.
 protocol DeviceQueue: AnyObject {
+    var threads: QueueThreads { get }
+}
+
+extension DeviceQueue {
     /// Why nothing is served any more; nil: it is.
-    var failure: String? { get }
-
-    /// Has the threads end once they have done what they began; does not wait for that.
-    func stop()
-
-    /// Whether nothing more is done: `join` returns at once.
-    var hasEnded: Bool { get }
-
-    func join()
+    var failure: String? { threads.failure }
 }
 
 /// A back end's queue while there is one, and while it ends: a thread may be in a call of the host's that
@@ -33,15 +29,15 @@ final class QueueHolder<Queue: DeviceQueue> {
     /// Says whether nothing is left.
     func disconnect() -> Bool {
         guard let queue else { return true }
-        if !isLeaving { queue.stop() }
-        isLeaving = !queue.hasEnded
+        if !isLeaving { queue.threads.stop() }
+        isLeaving = !queue.threads.hasEnded
         guard !isLeaving else { return false }
         // Its threads have nothing left to do but to let go of the queue, and that of the guest's pages.
-        queue.join()
+        queue.threads.join()
         self.queue = nil
         return true
     }
 
     /// What a thread is still at keeps what it needs.
-    deinit { queue?.stop() }
+    deinit { queue?.threads.stop() }
 }

@@ -24,7 +24,6 @@ final class NinePQueue: DeviceQueue, Sendable {
         }
     }
 
-    private static let threadLimit = 8
     private static let flushLimit = 1024
 
     /// A request, and where its answer goes.
@@ -49,55 +48,22 @@ final class NinePQueue: DeviceQueue, Sendable {
         var flushes: [Flush] = []
         /// Rings whose guest must be told.
         var told: Set<Int> = []
-        var isStopping = false
-        var failure: String?
     }
 
+    let threads: QueueThreads
     private let server: NinePServer
     private let channels: [EventChannel]
     private let state: Mutex<State>
-    private let stopping: Descriptor
-    private let changed: Descriptor
-    private let threads = Mutex<LeadThreads?>(nil)
 
-    /// Each ring has its own channel. `changed`, an EventDescriptor, is signalled when the guest made
-    /// nonsense of a ring (see `failure`), and at the end.
+    /// Each ring has its own channel.
     init(
         _ server: NinePServer, _ rings: [NinePRing], _ channels: [EventChannel], name: String,
         changed: Descriptor
     ) throws {
-        (self.server, self.channels, self.changed) = (server, channels, changed)
+        (self.server, self.channels) = (server, channels)
         state = Mutex(State(rings: rings))
-        stopping = try EventDescriptor.open()
-        let threads = try LeadThreads(
-            name: name, role: .share, limit: Self.threadLimit, lead: { try self.lead() },
-            failed: { self.fail($0) }, ended: { changed.signalEvent() })
-        self.threads.withLock { $0 = threads }
-    }
-
-    /// Why nothing is served any more; nil: it is.
-    var failure: String? { state.withLock { $0.failure } }
-
-    func stop() {
-        state.withLock { $0.isStopping = true }
-        stopping.signalEvent()
-        threads.withLock { $0 }?.stop()
-    }
-
-    var hasEnded: Bool { threads.withLock { $0 }?.hasEnded ?? true }
-
-    /// The threads know this queue, and it them: no more from here on.
-    func join() {
-        threads.withLock { threads in
-            defer { threads = nil }
-            return threads
-        }?.join()
-    }
-
-    private func fail(_ error: any Error) {
-        state.withLock { state in (state.isStopping, state.failure) = (true, "\(error)") }
-        stopping.signalEvent()
-        changed.signalEvent()
+        threads = try QueueThreads(changed: changed)
+        try threads.start(name: name, role: .share) { try self.lead() }
     }
 
     /// Serves what needs no waiting until there is something that may wait; nil at the end.
@@ -120,17 +86,16 @@ final class NinePQueue: DeviceQueue, Sendable {
 
     /// The next request, as soon as there is one; nil at the end.
     private func nextRequest() throws -> Request? {
-        while true {
-            let next: Next = try changing { state in state.isStopping ? .end : try Self.next(&state) }
-            switch next {
-            case .end: return nil
+        while !threads.isStopping {
+            switch try changing({ try Self.next(&$0) }) {
             case .request(let request): return request
             case .perhaps: continue
             case .none: break
             }
-            Descriptor.wait(readable: channels.map(\.event) + [stopping])
+            Descriptor.wait(readable: channels.map(\.event) + [threads.stopping])
             for channel in channels { channel.event.takeEvent() }
         }
+        return nil
     }
 
     private enum Next: Sendable {
@@ -138,7 +103,6 @@ final class NinePQueue: DeviceQueue, Sendable {
         case none
         /// Not all was looked at: a guest that flushes without end must not keep the lock.
         case perhaps
-        case end
     }
 
     /// Messages that are looked at under the lock at a time.
