@@ -9,6 +9,7 @@
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 int linux_pipe_cloexec(int ends[2])
@@ -48,6 +50,18 @@ int linux_signalfd(const int *signals, size_t count)
 int linux_eventfd(void)
 {
 	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+int linux_timerfd(void)
+{
+	return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+}
+
+int linux_timerfd_set(int timer, int milliseconds)
+{
+	struct itimerspec once = { .it_value = { milliseconds / 1000, milliseconds % 1000 * 1000000L } };
+
+	return timerfd_settime(timer, 0, &once, NULL);
 }
 
 int linux_power_off(void)
@@ -104,6 +118,60 @@ int linux_ioctl(int descriptor, unsigned long request, void *argument)
 int linux_accept(int socket)
 {
 	return accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+/* A byte, and room for the descriptor that goes with it. */
+struct descriptor_message {
+	char byte;
+	struct iovec data;
+	struct msghdr message;
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+};
+
+static struct msghdr *descriptor_message(struct descriptor_message *it)
+{
+	memset(it, 0, sizeof(*it));
+	it->data.iov_base = &it->byte;
+	it->data.iov_len = 1;
+	it->message.msg_iov = &it->data;
+	it->message.msg_iovlen = 1;
+	it->message.msg_control = &it->control;
+	it->message.msg_controllen = sizeof(it->control);
+	return &it->message;
+}
+
+int linux_send_descriptor(int socket, int descriptor)
+{
+	struct descriptor_message it;
+	struct msghdr *message = descriptor_message(&it);
+	struct cmsghdr *header = CMSG_FIRSTHDR(message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+	return sendmsg(socket, message, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+int linux_receive_descriptor(int socket)
+{
+	struct descriptor_message it;
+	struct msghdr *message = descriptor_message(&it);
+	struct cmsghdr *header;
+	int descriptor;
+
+	if (recvmsg(socket, message, MSG_CMSG_CLOEXEC) < 0)
+		return -1;
+	header = CMSG_FIRSTHDR(message);
+	if (!header || header->cmsg_type != SCM_RIGHTS) {
+		errno = EBADMSG;
+		return -1;
+	}
+	memcpy(&descriptor, CMSG_DATA(header), sizeof(int));
+	return descriptor;
 }
 
 pid_t linux_peer_process(int socket)

@@ -83,6 +83,7 @@ public struct ContainerConfiguration: Equatable, Sendable {
     public var memory: UInt64
     /// The digest of a kernel bundle.
     public var kernel: String
+    public var logLimits = LogLimits.standard
     public var labels: [String: String] = [:]
     public var isRemovedAtEnd = false
 

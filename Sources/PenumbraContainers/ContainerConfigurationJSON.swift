@@ -18,7 +18,7 @@ extension ContainerConfiguration {
             ("memoryMounts", .array(memoryMounts.map(\.json))),
             ("volumeMounts", .array(volumeMounts.map(\.json))), ("network", .string(network.rawValue)),
             ("publishedPorts", .strings(publishedPorts)), ("memory", .number(memory)),
-            ("kernel", .string(kernel)), ("labels", .labels(labels)),
+            ("kernel", .string(kernel)), ("logLimits", logLimits.json), ("labels", .labels(labels)),
             ("isRemovedAtEnd", .boolean(isRemovedAtEnd)),
         ])
     }
@@ -53,6 +53,8 @@ extension ContainerConfiguration {
         }
         network = try field.parsed("network") { Network(rawValue: $0) }
         publishedPorts = try field.texts("publishedPorts")
+        // Containers of before there were limits have none written down.
+        if let limits = field.json["logLimits"] { logLimits = try LogLimits(limits) }
         labels = try field.labels("labels")
         isRemovedAtEnd = try field.flag("isRemovedAtEnd")
     }
@@ -65,6 +67,19 @@ extension ContainerConfiguration.Limit {
         let field = JSONField(json)
         self.init(
             name: try field.text("name"), soft: try field.number("soft"), hard: try field.number("hard"))
+    }
+}
+
+extension LogLimits {
+    var json: JSON { .object([("fileSize", .number(fileSize)), ("files", .number(UInt64(files)))]) }
+
+    init(_ json: JSON) throws(JSONField.Problem) {
+        let field = JSONField(json)
+        self.init(fileSize: try field.number("fileSize"), files: 1)
+        guard let files = Int(exactly: try field.number("files")), files > 0 else {
+            throw JSONField.Problem("files", "is no number of files")
+        }
+        self.files = files
     }
 }
 
@@ -141,7 +156,7 @@ struct JSONField {
         var description: String { "'\(member)' \(reason)" }
     }
 
-    private let json: JSON
+    let json: JSON
 
     init(_ json: JSON) { self.json = json }
 

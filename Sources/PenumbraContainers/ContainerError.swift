@@ -9,6 +9,8 @@ public enum ContainerError: Error, Equatable, CustomStringConvertible {
     case nameInUse(String, by: ContainerID)
     case running(String)
     case notRunning(String)
+    /// It has ended, and its monitor has not.
+    case ending(String, seconds: Double)
     /// Its files are not as this program writes them.
     case damaged(String, reason: String)
     case noDataDirectory
@@ -37,6 +39,8 @@ public enum ContainerError: Error, Equatable, CustomStringConvertible {
             "container '\(name)' is running: stop it first with 'penumbra stop \(name)', or use --force"
         case .notRunning(let name):
             "container '\(name)' is not running: start it with 'penumbra start \(name)'"
+        case .ending(let name, let seconds):
+            "container '\(name)' has ended, and its monitor is still there after \(Int(seconds)) s: try again in a moment"
         case .damaged(let name, let reason):
             "the files of container '\(name)' are damaged (\(reason)): remove it with 'penumbra rm --force \(name)'"
         case .noDataDirectory: "no place for containers: set HOME, XDG_DATA_HOME or PENUMBRA_DATA_DIR"

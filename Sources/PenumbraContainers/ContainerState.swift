@@ -29,6 +29,20 @@ public struct ContainerExit: Equatable, Sendable {
         (self.reason, self.isOutOfMemory) = (reason, isOutOfMemory)
     }
 
+    mutating func add(_ reason: String) {
+        self.reason = [self.reason, reason].compactMap(\.self).joined(separator: "; ")
+    }
+
+    /// Of a reason that is written down, in bytes: part of it is the guest's.
+    static let reasonLimit = 2000
+
+    /// With as much of the reason as is written down.
+    var bounded: ContainerExit {
+        var end = self
+        end.reason = reason.map { String(decoding: $0.utf8.prefix(Self.reasonLimit), as: UTF8.self) }
+        return end
+    }
+
     /// For a VM that did not end by its main process's end: nobody knows that one's status.
     public static let lostCode: Int32 = 255
 }

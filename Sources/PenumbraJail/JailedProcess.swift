@@ -55,6 +55,9 @@ public struct JailedProcess {
     /// Tells the jailed process that what it asked for is done.
     public func acknowledge() throws(SystemError) { try line.write([Self.end]) }
 
+    /// Gives the jailed process the file that it asked for.
+    public func hand(_ file: Descriptor) throws(SystemError) { try line.send(file) }
+
     /// Waits for the child's end.
     public func wait() throws(SystemError) -> Termination { try ChildProcess.wait(for: number) }
 }
@@ -64,5 +67,11 @@ extension Descriptor {
     public func tellKeeper(_ text: String) throws(SystemError) -> Bool {
         try write(Array(text.utf8) + [UInt8(ascii: "\n")])
         return try read(atMost: 1)?.isEmpty == false
+    }
+
+    /// The jailed process's request for a file; a keeper that has none for it is an error.
+    public func askKeeper(_ text: String) throws(SystemError) -> Descriptor {
+        try write(Array(text.utf8) + [UInt8(ascii: "\n")])
+        return try receiveDescriptor()
     }
 }

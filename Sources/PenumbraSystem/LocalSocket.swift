@@ -57,10 +57,12 @@ public enum LocalSocket {
 }
 
 extension Descriptor {
-    /// The next connection to a listening socket, nonblocking; nil if nobody waits.
-    public func acceptConnection() -> Descriptor? {
+    /// The next connection to a listening socket, nonblocking; EAGAIN if nobody waits.
+    func acceptConnection() -> Result<Descriptor, SystemError> {
         let number = linux_accept(self.number)
-        return number < 0 ? nil : Descriptor(adopting: number)
+        return number < 0
+            ? .failure(SystemError(call: "accept", subject: "descriptor \(self.number)", code: errno))
+            : .success(Descriptor(adopting: number))
     }
 
     /// send(2): how many bytes went; nil where a nonblocking socket takes none. A peer that is gone is an
@@ -77,6 +79,20 @@ extension Descriptor {
         guard sent < 0 else { return sent }
         if errno == EAGAIN { return nil }
         throw SystemError(call: "send", subject: "descriptor \(number)", code: errno)
+    }
+
+    /// Sends a descriptor to the other end, which gets one of its own of the same file.
+    public func send(_ descriptor: Descriptor) throws(SystemError) {
+        try retrying("sendmsg", "descriptor \(number)") {
+            Int(linux_send_descriptor(number, descriptor.number))
+        }
+    }
+
+    /// Waits for one that is sent; an other end that closes instead is an error.
+    public func receiveDescriptor() throws(SystemError) -> Descriptor {
+        Descriptor(
+            adopting: Int32(
+                try retrying("recvmsg", "descriptor \(number)") { Int(linux_receive_descriptor(number)) }))
     }
 
     /// The process that called listen(2) or connect(2) at the other end.

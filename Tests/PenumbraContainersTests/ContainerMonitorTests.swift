@@ -8,76 +8,6 @@ import Testing
 
 @testable import PenumbraContainers
 
-/// A monitor on a thread of its own, with a VM that the test plays.
-private final class MonitorBench {
-    private let directory: TemporaryDirectory
-    let store: ContainerStore
-    let container: Container
-    let runtime: FakeRuntime
-    let starter: MonitorClient
-    private let socket: String
-    private let thread: SystemThread
-
-    init(refusal: String? = nil, _ change: (inout ContainerConfiguration) -> Void = { _ in }) throws {
-        directory = try TemporaryDirectory()
-        store = try ContainerStore(path: directory.path + "/c")
-        var configuration = try ContainerConfiguration.sample("web")
-        change(&configuration)
-        try store.create(configuration) { _ in }
-        container = try store.find("web")
-        let inbox = try RuntimeInbox()
-        runtime = FakeRuntime(inbox, refusal: refusal)
-        socket = directory.path + "/socket"
-        let (ours, theirs) = try LocalSocket.pair()
-        starter = MonitorClient(name: "web", socket: ours)
-        let listener = try LocalSocket.listen(at: socket)
-        let lock = try #require(try store.lock(container.id))
-        thread = try SystemThread(name: "monitor") { [store, container, runtime] in
-            do {
-                let monitor = try ContainerMonitor(
-                    container, in: store, runtime: runtime, inbox: inbox, listener: listener,
-                    starter: theirs, record: { try store.files(container.id).write(.exited($0)) })
-                monitor.farewell(try monitor.run(terminal: nil))
-            } catch { Issue.record("\(error)") }
-            withExtendedLifetime(lock) {}
-        }
-    }
-
-    func client() throws -> MonitorClient {
-        MonitorClient(name: "web", socket: try LocalSocket.connect(to: socket))
-    }
-
-    func tell(_ events: AgentEvent...) { for event in events { runtime.inbox.post(.agent(event)) } }
-
-    /// Waits until the VM was told so.
-    func expect(_ call: FakeRuntime.Call, sourceLocation: SourceLocation = #_sourceLocation) {
-        for _ in 0..<500 {
-            if runtime.calls.contains(call) { return }
-            usleep(10_000)
-        }
-        Issue.record("no \(call) in \(runtime.calls)", sourceLocation: sourceLocation)
-    }
-
-    /// How it ended, once it has.
-    func end() throws -> ContainerExit {
-        thread.join()
-        guard case .exited(let exit) = try store.find("web").state else {
-            throw ContainerError.notRunning("its end is not written down")
-        }
-        return exit
-    }
-}
-
-extension MonitorClient {
-    fileprivate func message() throws -> MonitorMessage {
-        while true {
-            if let message = try next() { return message }
-            guard socket.waitReadable(seconds: 10) else { throw ContainerError.silent("web", seconds: 10) }
-            try receive()
-        }
-    }
-}
-
 @Suite struct ContainerMonitorTests {
     @Test func theStarterHearsEverythingAndTheLogHasIt() throws {
         let bench = try MonitorBench()
@@ -93,7 +23,7 @@ extension MonitorClient {
         #expect(bench.runtime.calls.contains(.powerOff))
         let exit = try bench.end()
         #expect(exit.code == 42 && exit.reason == nil && !exit.isOutOfMemory)
-        let records = try LogReader(path: bench.store.files(bench.container.id).log).next()
+        let records = try LogReader(bench.store.files(bench.container.id).log).next()
         #expect(records.map(\.bytes) == [Array("hi\n".utf8)])
     }
 
@@ -127,6 +57,38 @@ extension MonitorClient {
         bench.tell(.inputTaken(.main, taken))
         for _ in 0..<200 where bench.runtime.calls.count < 6 { usleep(5_000) }
         bench.tell(.started(.main), .terminated(.main, .exited(0), outOfMemory: false))
+        #expect(try bench.end().code == 0)
+    }
+
+    @Test func eachClientHearsWhatWasTakenOfItsOwnInput() throws {
+        let bench = try MonitorBench { $0.keepsInputOpen = true }
+        let others = try [bench.client(), bench.client()]
+        for (number, client) in others.enumerated() {
+            try client.send(.attach(takesInput: true))
+            try client.send(.input([UInt8(number), 1, 2]))
+            bench.expect(.send(.main, [UInt8(number), 1, 2]))
+        }
+        bench.tell(.inputTaken(.main, 4))
+        #expect(try others[0].message() == .inputTaken(3))
+        #expect(try others[1].message() == .inputTaken(1))
+        bench.tell(.inputTaken(.main, 2))
+        #expect(try others[1].message() == .inputTaken(2))
+        bench.tell(.started(.main), .terminated(.main, .exited(0), outOfMemory: false))
+        #expect(try bench.end().code == 0)
+    }
+
+    /// However much the process has not taken: the window is never full for a client that keeps to it.
+    @Test func aSignalNeverWaitsBehindInput() throws {
+        let bench = try MonitorBench()
+        bench.tell(.started(.main))
+        let client = try bench.client()
+        try client.send(.execute(ProcessSpec("sleep")))
+        let session = AgentSession(rawValue: 1)
+        bench.expect(.execute(session))
+        try client.send(.input([UInt8](repeating: 0, count: MonitorMessage.inputWindow)))
+        try client.send(.sessionSignal(SIGINT))
+        bench.expect(.signal(session, SIGINT))
+        bench.tell(.terminated(.main, .exited(0), outOfMemory: false))
         #expect(try bench.end().code == 0)
     }
 
@@ -260,6 +222,7 @@ extension MonitorClient {
             .pack(path: [0x2f, 0xff], followsLink: true),
             .unpack(path: [], .target), .wait, .stop(seconds: 10), .signal(9), .usage, .input([1]), .inputEnd,
             .resize(TerminalSize(rows: 1, columns: 2)), .sessionSignal(2), .started, .output(.error, [1, 2]),
+            .inputTaken(65535),
             .ended(SessionEnd(code: 3, reason: "x")), .ended(SessionEnd(code: 0)),
             .used(ContainerUsage(processorTime: 1, memory: 2, memoryLimit: 3)), .done, .refused("no"),
         ] as [MonitorMessage])

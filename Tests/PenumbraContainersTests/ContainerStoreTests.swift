@@ -91,9 +91,59 @@ import Testing
 
     @Test func aRunningContainerIsNotRemoved() throws {
         let id = try store.createSample("web")
+        try store.files(id).write(.running(since: .now, process: 1, boot: HostBoot.identifier))
         let lock = try #require(try store.lock(id))
         #expect(throws: ContainerError.running("web")) { try store.remove(id) }
         withExtendedLifetime(lock) {}
+    }
+
+    /// How a monitor is found whose clients do not read its farewell.
+    private func withLockHeld(
+        of id: ContainerID, for microseconds: UInt32, _ body: () throws -> Void
+    ) throws {
+        let lock = try #require(try store.lock(id))
+        let monitor = try SystemThread(name: "monitor") {
+            usleep(microseconds)
+            flock(lock.number, LOCK_UN)
+        }
+        try body()
+        monitor.join()
+    }
+
+    @Test func aStartWaitsForTheLastRunsFarewell() throws {
+        let id = try store.createSample("web")
+        try store.files(id).write(end: ContainerExit(started: .now, finished: .now, code: 0))
+        try withLockHeld(of: id, for: 300_000) {
+            let starter = ContainerStarter(store: store, command: ["/bin/true"])
+            let client = try starter.start(store.container(id))
+            #expect(client != nil)
+        }
+    }
+
+    @Test func aStartThatWaitedTooLongSaysSo() throws {
+        let id = try store.createSample("web")
+        var impatient = store
+        impatient.farewellPatience = 0.05
+        let starter = ContainerStarter(store: impatient, command: ["/bin/true"])
+        try withLockHeld(of: id, for: 500_000) {
+            let container = try store.container(id)
+            #expect(throws: ContainerError.ending("web", seconds: 0.05)) { try starter.start(container) }
+            #expect(throws: ContainerError.ending("web", seconds: 0.05)) { try impatient.remove(id) }
+        }
+    }
+
+    /// As JSON has it: six bytes for some.
+    @Test func aReasonIsWrittenDownHoweverLongItIs() throws {
+        let id = try store.createSample("web")
+        let files = store.files(id)
+        try files.reserveEnd()
+        let reason = String(repeating: "\u{1}", count: 1 << 20)
+        try files.write(end: ContainerExit(started: .now, finished: .now, code: 1, reason: reason))
+        guard case .exited(let exit) = try files.readState() else {
+            Issue.record("it has not ended")
+            return
+        }
+        #expect(exit.reason == String(reason.prefix(2000)))
     }
 
     @Test func aMakerThatFailsLeavesNothing() throws {

@@ -7,19 +7,28 @@ import Testing
 
 @Suite struct LogTests {
     private let directory: TemporaryDirectory
-    private var path: String { directory.path + "/log" }
+    private var log: LogDirectory { LogDirectory(path: directory.path + "/log") }
 
     init() throws { directory = try TemporaryDirectory() }
 
-    private func records() throws -> [LogRecord] {
-        let reader = try LogReader(path: path)
+    private func writer(_ limits: LogLimits = .standard) throws -> LogWriter {
+        try LogWriter(log, limits: limits) { [log] () throws(SystemError) in
+            try log.begin(keeping: limits.files)
+        }
+    }
+
+    private func records(_ reader: LogReader? = nil) throws -> [LogRecord] {
         var records: [LogRecord] = []
-        while case let more = try reader.next(), !more.isEmpty { records += more }
+        try (reader ?? LogReader(log)).drain { records += $0 }
         return records
     }
 
+    private func text(_ records: [LogRecord]) -> String {
+        String(decoding: records.flatMap(\.bytes), as: UTF8.self)
+    }
+
     @Test func whatIsWrittenIsReadLineByLine() throws {
-        let writer = try LogWriter(path: path)
+        let writer = try writer()
         let time = Timestamp(seconds: 1_795_000_000, nanoseconds: 5)
         try writer.append(Array("one\ntwo\nthr".utf8), stream: .standard, at: time)
         try writer.append(Array("ee\n".utf8) + [0xff, 0x00, 0x0a], stream: .error, at: time)
@@ -34,20 +43,83 @@ import Testing
     }
 
     @Test func aReaderSeesWhatIsAddedLater() throws {
-        let writer = try LogWriter(path: path)
-        let reader = try LogReader(path: path)
+        let writer = try writer()
+        let reader = LogReader(log)
         #expect(try reader.next().isEmpty)
         try writer.append(Array("late\n".utf8), stream: .standard)
         #expect(try reader.next().map(\.bytes) == [Array("late\n".utf8)])
     }
 
     @Test func aWriterThatWasKilledInMidRecordCostsThatRecord() throws {
-        try LogWriter(path: path).append(Array("whole\n".utf8), stream: .standard)
-        let whole = try Files.read(path)
-        try Files.write(whole + whole.prefix(20), to: path)
+        try writer().append(Array("whole\n".utf8), stream: .standard)
+        let whole = try Files.read(log.file(1))
+        try Files.write(whole + whole.prefix(20), to: log.file(1))
         #expect(try records().count == 1)
-        try LogWriter(path: path).append(Array("next\n".utf8), stream: .standard)
+        try writer().append(Array("next\n".utf8), stream: .standard)
         #expect(try records().map(\.bytes) == [Array("whole\n".utf8), Array("next\n".utf8)])
+    }
+
+    /// Lines that have a hundred bytes each in a file, or a few more.
+    private func write(_ numbers: Range<Int>, by writer: LogWriter) throws {
+        for number in numbers { try writer.append(Array("\(number)\n".utf8), stream: .standard) }
+    }
+
+    @Test func aLogIsBounded() throws {
+        let writer = try writer(LogLimits(fileSize: 1000, files: 3))
+        try write(0..<200, by: writer)
+        #expect(log.numbers().count == 3)
+        for number in log.numbers() { #expect(try Files.size(log.file(number)) <= 1000) }
+        let kept = try records()
+        #expect(kept.last.map { text([$0]) } == "199\n" && (20...40).contains(kept.count))
+        let first = 200 - kept.count
+        #expect(text(kept) == (first..<200).map { "\($0)\n" }.joined())
+    }
+
+    /// However much comes at once.
+    @Test func aSingleAppendIsSpreadOverFiles() throws {
+        let writer = try writer(LogLimits(fileSize: 1000, files: 2))
+        try writer.append([UInt8](repeating: UInt8(ascii: "\n"), count: 10_000), stream: .standard)
+        #expect(log.numbers().count == 2)
+        for number in log.numbers() { #expect(try Files.size(log.file(number)) <= 1000) }
+    }
+
+    @Test func aRecordThatIsLongerThanAFileHasOneOfItsOwn() throws {
+        let writer = try writer(LogLimits(fileSize: 1000, files: 3))
+        let long = [UInt8](repeating: UInt8(ascii: "x"), count: 5000)
+        for bytes in [Array("a\n".utf8), long, Array("b\n".utf8)] {
+            try writer.append(bytes, stream: .standard)
+        }
+        #expect(try records().map(\.bytes.count) == [2, 5000, 2])
+    }
+
+    @Test(arguments: [1, 2]) func aFollowerMissesNothingThatWasThereWhenItLooked(_ files: Int) throws {
+        let writer = try writer(LogLimits(fileSize: 1000, files: files))
+        let reader = LogReader(log)
+        var followed = ""
+        for round in 0..<50 {
+            // Less than a file's worth: the one that is read may get a successor, not two.
+            try write((round * 5)..<(round * 5 + 5), by: writer)
+            followed += text(try records(reader))
+        }
+        #expect(followed == (0..<250).map { "\($0)\n" }.joined())
+    }
+
+    @Test func aFollowerThatFallsBehindGoesOnWithWhatIsLeft() throws {
+        let writer = try writer(LogLimits(fileSize: 1000, files: 2))
+        let reader = LogReader(log)
+        try write(0..<5, by: writer)
+        #expect(try records(reader).count == 5)
+        try write(5..<200, by: writer)
+        let rest = text(try records(reader))
+        #expect(rest.hasSuffix("\n198\n199\n"))
+        #expect(try records(reader).isEmpty)
+    }
+
+    @Test func aWriterGoesOnWhereTheLastOneStopped() throws {
+        let limits = LogLimits(fileSize: 1000, files: 2)
+        for round in 0..<20 { try write((round * 3)..<(round * 3 + 3), by: writer(limits)) }
+        #expect(log.numbers().count == 2)
+        #expect(text(try records()).hasSuffix("\n58\n59\n"))
     }
 
     @Test(arguments: [(0, ""), (1, "c\n"), (2, "b2\nc\n"), (3, "a\nb1b2\nc\n"), (9, "a\nb1b2\nc\n")])

@@ -49,6 +49,7 @@ import Testing
         try exitCodes()
         try flags()
         try life()
+        try longLog()
         try manyAtOnce()
         try ContainerPrograms(machine: name, image: "busybox:test").check()
         // A machine that starts again has a new log.
@@ -148,6 +149,17 @@ import Testing
         #expect(state.output == "exited its VM's process was killed on the host\n", "\(state.errors)")
         #expect(try penumbra("rm", "web").output == "web\n")
         #expect(try penumbra("ps", "-a", "-q").output == "")
+    }
+
+    /// A full log goes on in a new file, which the jailed monitor gets from its keeper, and the oldest goes.
+    private func longLog() throws {
+        let run = try penumbra(
+            "run", "--name", "talker", "--log-opt", "max-size=10k", "--log-opt", "max-file=2", "busybox:test",
+            "seq", "1000")
+        #expect(run.output == (1...1000).map { "\($0)\n" }.joined(), "\(run.output)\(run.errors)")
+        let kept = try penumbra("logs", "talker").output.split(separator: "\n")
+        #expect(kept.last == "1000" && (50..<500).contains(kept.count), "\(kept)")
+        #expect(try penumbra("rm", "talker").output == "talker\n")
     }
 
     /// Files in and out, through the machine.

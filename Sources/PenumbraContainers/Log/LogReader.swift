@@ -6,14 +6,38 @@ import PenumbraSystem
 public final class LogReader {
     private static let chunk = 64 << 10
 
-    private let file: Descriptor
+    private let directory: LogDirectory
+    /// The file that is read; 0: none yet.
+    private var number: UInt64 = 0
+    private var file: Descriptor?
     private var partial: [UInt8] = []
 
-    init(path: String) throws(SystemError) { file = try Descriptor(path: path, flags: O_RDONLY) }
+    init(_ directory: LogDirectory) { self.directory = directory }
 
-    /// What has been written since the last call; empty: nothing yet. What is no record is skipped.
+    /// What has been written since the last call; empty: nothing yet. What is no record is skipped, and
+    /// so are files that went before they were read.
     public func next() throws(SystemError) -> [LogRecord] {
-        guard let bytes = try file.read(atMost: Self.chunk), !bytes.isEmpty else { return [] }
+        while true {
+            // Looked for before the read: a file that has a successor is not written to any more.
+            let successor = directory.numbers().first { $0 > number }
+            if let bytes = try file?.read(atMost: Self.chunk), !bytes.isEmpty {
+                let records = take(bytes)
+                // A chunk may hold nothing whole yet, and more is there.
+                if !records.isEmpty { return records }
+            } else if let successor {
+                try begin(successor)
+            } else {
+                return []
+            }
+        }
+    }
+
+    /// All that is there now, piece by piece.
+    public func drain(_ body: ([LogRecord]) throws -> Void) throws {
+        while case let records = try next(), !records.isEmpty { try body(records) }
+    }
+
+    private func take(_ bytes: [UInt8]) -> [LogRecord] {
         partial += bytes
         var records: [LogRecord] = []
         var start = partial.startIndex
@@ -22,8 +46,16 @@ public final class LogReader {
             start = end + 1
         }
         partial.removeFirst(start)
-        // A chunk may hold nothing whole yet, and more is there.
-        return records.isEmpty ? try next() : records
+        return records
+    }
+
+    /// A file that went meanwhile is left out.
+    private func begin(_ successor: UInt64) throws(SystemError) {
+        (number, partial) = (successor, [])
+        do { file = try Descriptor(path: directory.file(successor), flags: O_RDONLY) } catch {
+            guard error.code == ENOENT else { throw error }
+            file = nil
+        }
     }
 }
 
@@ -66,10 +98,8 @@ extension ContainerStore {
 
     /// nil: it was never started.
     public func log(of id: ContainerID) throws -> LogReader? {
-        do { return try LogReader(path: files(id).log) } catch {
-            guard error.code == ENOENT else { throw error }
-            return nil
-        }
+        let log = files(id).log
+        return Files.exists(log.path) ? LogReader(log) : nil
     }
 
     /// What the guest's kernel said; nil: it was never started.

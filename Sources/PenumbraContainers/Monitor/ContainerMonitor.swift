@@ -33,15 +33,15 @@ public final class ContainerMonitor {
     private let files: ContainerFiles
     private let runtime: any ContainerRuntime
     private let inbox: RuntimeInbox
-    private let listener: Descriptor
+    private let listener: ListeningSocket
     private let signals: Descriptor?
     private let log: LogWriter
-    private let record: (ContainerExit) throws -> Void
+    private let keeper: ContainerKeeper
     private let started = Timestamp.now
     private var peers: [MonitorPeer] = []
     private var sessions: [AgentSession: MonitorPeer] = [:]
     /// Input that has not reached its process, by session.
-    private var untaken: [AgentSession: Int] = [:]
+    private var untaken: [AgentSession: UntakenInput] = [:]
     /// The main process's output that a slow client keeps from being passed on.
     private var owedCredit = 0
     private var mainHasStarted = false
@@ -54,24 +54,33 @@ public final class ContainerMonitor {
     ///   - listener: a socket that takes clients without waiting for them.
     ///   - starter: the connection of who started the container.
     ///   - signals: SIGTERM and such, which stop the container.
-    ///   - record: has the container's end written down.
+    ///   - keeper: does in the container's directory what this process cannot any more.
     public init(
         _ container: Container, in store: ContainerStore, runtime: any ContainerRuntime, inbox: RuntimeInbox,
         listener: Descriptor, starter: Descriptor?, signals: Descriptor? = nil,
-        record: @escaping (ContainerExit) throws -> Void
+        keeper: ContainerKeeper
     ) throws {
-        self.record = record
+        self.keeper = keeper
         self.container = container
         files = store.files(container.id)
-        (self.runtime, self.inbox, self.listener, self.signals) = (runtime, inbox, listener, signals)
-        log = try LogWriter(path: files.log)
+        (self.runtime, self.inbox, self.signals) = (runtime, inbox, signals)
+        self.listener = try ListeningSocket(listener)
+        log = try LogWriter(
+            files.log, limits: container.configuration.logLimits, successor: keeper.succeedLog)
         if let starter { peers.append(MonitorPeer(starter, isStarter: true)) }
     }
 
     /// Runs the container to its end, and has that written down. The caller holds the container's lock.
-    public func run(terminal: TerminalSize?) throws -> ContainerExit {
-        try files.write(
-            ContainerState.running(since: started, process: getpid(), boot: HostBoot.identifier))
+    public func run(terminal: TerminalSize?) -> ContainerExit {
+        do {
+            // First: once it is said to run, its end can be written down.
+            try files.reserveEnd()
+            try files.write(
+                ContainerState.running(since: started, process: getpid(), boot: HostBoot.identifier))
+        } catch {
+            return ContainerExit(
+                started: started, finished: .now, code: 125, reason: "its state cannot be kept: \(error)")
+        }
         do {
             try runtime.start(container.configuration.process(terminal: terminal))
             if !container.configuration.keepsInputOpen { runtime.endInput(of: .main) }
@@ -79,13 +88,12 @@ public final class ContainerMonitor {
             exit = ContainerExit(started: started, finished: .now, code: 125, reason: "\(error)")
             isOver = true
         }
-        while !isOver { try turn() }
+        while !isOver { turn() }
         var exit = exit ?? lost("its VM ended without a word about its main process")
         exit.finished = .now
-        if let logProblem {
-            exit.reason = [exit.reason, logProblem].compactMap(\.self).joined(separator: "; ")
-        }
-        try record(exit)
+        if let logProblem { exit.add(logProblem) }
+        // Those who wait are told in any case; others find a container whose monitor is gone.
+        do { try keeper.record(exit) } catch { exit.add("\(error)") }
         return exit
     }
 
@@ -113,9 +121,9 @@ public final class ContainerMonitor {
 
     // MARK: Waiting
 
-    private func turn() throws {
+    private func turn() {
         let peers = peers
-        var list = [listener.number, inbox.arrival.number, signals?.number ?? -1].map {
+        var list = [listener.event.number, inbox.arrival.number, signals?.number ?? -1].map {
             pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
         }
         if peers.count >= Self.peerLimit { list[0].fd = -1 }
@@ -127,7 +135,7 @@ public final class ContainerMonitor {
             Int32(min(max(0, ($0.time - monotonicSeconds()) * 1000), 1e9).rounded(.up))
         }
         poll(&list, nfds_t(list.count), rest ?? -1)
-        if list[0].revents != 0, let socket = listener.acceptConnection() {
+        if list[0].revents != 0, let socket = listener.accept() {
             self.peers.append(MonitorPeer(socket))
         }
         if list[1].revents != 0 { for event in inbox.take() { handle(event) } }
@@ -140,11 +148,7 @@ public final class ContainerMonitor {
     }
 
     private func mayRead(_ peer: MonitorPeer) -> Bool {
-        switch peer.role {
-        case .attached: (untaken[.main] ?? 0) < AgentMessage.window
-        case .session(let session): (untaken[session] ?? 0) < AgentMessage.window
-        case .fresh, .waiting: true
-        }
+        peer.untaken < AgentMessage.window
     }
 
     private func keepDeadline() {
@@ -188,7 +192,11 @@ public final class ContainerMonitor {
         case .started(let session): sessions[session]?.send(.started)
         case .output(.main, let stream, let bytes): broadcast(bytes, stream)
         case .output(let session, let stream, let bytes): pass(bytes, stream, of: session)
-        case .inputTaken(let session, let count): untaken[session, default: 0] -= count
+        case .inputTaken(let session, let count):
+            for (peer, count) in untaken[session]?.take(count) ?? [] where !peer.isLeaving {
+                peer.send(.inputTaken(count))
+                if !peer.flush() { drop(peer) }
+            }
         case .terminated(.main, let termination, let outOfMemory):
             end(
                 code: termination.exitCode,
@@ -287,10 +295,10 @@ public final class ContainerMonitor {
     private func perform(_ message: MonitorMessage, for peer: MonitorPeer) {
         switch (peer.role, message) {
         case (.fresh, _): begin(message, for: peer)
-        case (.attached(true), .input(let bytes)): send(bytes, to: .main)
+        case (.attached(true), .input(let bytes)): send(bytes, of: peer, to: .main)
         case (.attached(true), .inputEnd): runtime.endInput(of: .main)
         case (.attached, .resize(let size)): runtime.resize(.main, to: size)
-        case (.session(let session), .input(let bytes)): send(bytes, to: session)
+        case (.session(let session), .input(let bytes)): send(bytes, of: peer, to: session)
         case (.session(let session), .inputEnd): runtime.endInput(of: session)
         case (.session(let session), .resize(let size)): runtime.resize(session, to: size)
         case (.session(let session), .sessionSignal(let number)): runtime.signal(session, number)
@@ -300,8 +308,8 @@ public final class ContainerMonitor {
         }
     }
 
-    private func send(_ bytes: [UInt8], to session: AgentSession) {
-        untaken[session, default: 0] += bytes.count
+    private func send(_ bytes: [UInt8], of peer: MonitorPeer, to session: AgentSession) {
+        untaken[session, default: UntakenInput()].append(bytes.count, of: peer)
         runtime.send(bytes, to: session)
     }
 
@@ -325,7 +333,8 @@ public final class ContainerMonitor {
             answer(.done, to: peer)
         case .usage:
             answer(runtime.usage().map { .used($0) } ?? .refused("its VM does not run yet"), to: peer)
-        case .input, .inputEnd, .resize, .sessionSignal, .started, .output, .ended, .used, .done, .refused:
+        case .input, .inputEnd, .resize, .sessionSignal, .started, .output, .inputTaken, .ended, .used, .done,
+            .refused:
             drop(peer)
         }
     }

@@ -28,19 +28,30 @@ public struct ContainerProcess {
 
     public func run() throws {
         let lock = Self.inherited(ContainerStarter.Inherited.lock)
-        let signals = try SignalDescriptor.open([SIGTERM, SIGINT, SIGHUP, SIGQUIT])
-        let container = try store.container(holdingLockOf: id)
-        switch try JailedProcess.fork(jailing: .child) {
-        case .jailed(let keeper):
-            try withExtendedLifetime(lock) { try monitor(container, signals, keeper) }
-        case .keeper(let monitor): try keep(monitor, of: container, lock, signals)
+        var starter: Descriptor? = Self.inherited(ContainerStarter.Inherited.starter)
+        do {
+            let signals = try SignalDescriptor.open([SIGTERM, SIGINT, SIGHUP, SIGQUIT])
+            let container = try store.container(holdingLockOf: id)
+            switch try JailedProcess.fork(jailing: .child) {
+            case .jailed(let keeper):
+                try withExtendedLifetime(lock) { try monitor(container, signals, starter, keeper) }
+            case .keeper(let monitor):
+                // The starter is to see the monitor's end: this process has no part in the connection.
+                starter = nil
+                try keep(monitor, of: container, lock, signals)
+            }
+        } catch {
+            // Nothing has begun, and nothing is written down.
+            try? starter?.write(MonitorMessage.ended(SessionEnd(code: 125, reason: "\(error)")).frame.bytes)
+            throw error
         }
     }
 
     // MARK: The jailed half
 
-    private func monitor(_ container: Container, _ signals: Descriptor, _ keeper: Descriptor) throws {
-        let starter = Self.inherited(ContainerStarter.Inherited.starter)
+    private func monitor(
+        _ container: Container, _ signals: Descriptor, _ starter: Descriptor?, _ keeper: Descriptor
+    ) throws {
         let inbox = try RuntimeInbox()
         let monitor = try ContainerMonitor(
             container, in: store,
@@ -48,12 +59,8 @@ public struct ContainerProcess {
                 container.configuration, store.files(id), kernels: kernels, volumes: volumes, image: image,
                 inbox: inbox),
             inbox: inbox, listener: try MonitorSocket(id).listen(), starter: starter, signals: signals,
-            record: { exit in
-                guard try keeper.tellKeeper(ContainerState.exited(exit).json.text) else {
-                    throw ContainerError.unrecorded(container.name)
-                }
-            })
-        monitor.farewell(try monitor.run(terminal: terminal))
+            keeper: ContainerKeeper(at: keeper, of: container.name))
+        monitor.farewell(monitor.run(terminal: terminal))
     }
 
     // MARK: The keeper
@@ -61,25 +68,22 @@ public struct ContainerProcess {
     private func keep(
         _ monitor: JailedProcess, of container: Container, _ lock: Descriptor, _ signals: Descriptor
     ) throws {
-        // The starter is to see the monitor's end: this end of the connection is closed at once.
-        _ = Self.inherited(ContainerStarter.Inherited.starter)
         let socket = MonitorSocket(id)
         defer { socket.remove() }
-        // A monitor that ends without a word was killed: whoever next looks finds the lock free.
-        if let word = try monitor.word(passingOn: signals) {
-            try write(word, of: container, lock)
-            socket.remove()
-            try monitor.acknowledge()
+        let files = store.files(id)
+        // A monitor that ends without a word about its end was killed: whoever next looks finds the lock free.
+        while let text = try monitor.word(passingOn: signals) {
+            switch try ContainerKeeper.Word(text) {
+            case .log:
+                try monitor.hand(files.log.begin(keeping: container.configuration.logLimits.files))
+            case .end(let exit):
+                try files.write(end: exit)
+                if container.configuration.isRemovedAtEnd { try store.remove(id, holding: lock) }
+                socket.remove()
+                try monitor.acknowledge()
+            }
         }
         _ = try monitor.wait()
-    }
-
-    /// The monitor may be its guest's by now: its word says how this container ended, and nothing else.
-    private func write(_ word: [UInt8], of container: Container, _ lock: Descriptor) throws {
-        let state = try ContainerState(JSON(parsing: word))
-        guard case .exited = state else { throw JSONField.Problem("status", "is no end") }
-        try store.files(id).write(state)
-        if container.configuration.isRemovedAtEnd { try store.remove(id, holding: lock) }
     }
 
     /// Whoever we start does not get it: the lock would outlive us.

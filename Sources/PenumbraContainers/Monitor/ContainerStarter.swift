@@ -17,9 +17,10 @@ public struct ContainerStarter: Sendable {
 
     public init(store: ContainerStore, command: [String]) { (self.store, self.command) = (store, command) }
 
-    /// A connection to the monitor, which has begun; nil: the container runs already.
+    /// A connection to the monitor, which has begun; nil: the container runs already. A monitor that has
+    /// its farewell to say yet is waited for.
     public func start(_ container: Container, terminal: TerminalSize? = nil) throws -> MonitorClient? {
-        guard let lock = try store.lock(container.id) else { return nil }
+        guard let lock = try store.lockOfStopped(container.id) else { return nil }
         let (ours, theirs) = try LocalSocket.pair()
         let null = try Descriptor(path: "/dev/null", flags: O_RDWR)
         let errors = try Descriptor(

@@ -14,7 +14,9 @@ import PenumbraSystem
 ///     signal, usage     -> done, usage
 ///
 /// With attach and execute the client may send input, inputEnd and resize, and with execute
-/// sessionSignal. `ended` is the last word to each who waits for the container's end, and comes when its
+/// sessionSignal; inputTaken tells how much of the input has reached the process. A client that keeps
+/// less than `inputWindow` on its way is always read, so that the process's signals never wait behind
+/// its input. `ended` is the last word to each who waits for the container's end, and comes when its
 /// VM is gone and its state is written; `refused` takes the place of an answer. The socket's own buffers
 /// are the flow control: a monitor does not read what it cannot pass on.
 public enum MonitorMessage: Equatable, Sendable {
@@ -38,6 +40,8 @@ public enum MonitorMessage: Equatable, Sendable {
 
     case started
     case output(OutputStream, [UInt8])
+    /// In bytes.
+    case inputTaken(Int)
     case ended(SessionEnd)
     case used(ContainerUsage)
     case done
@@ -59,12 +63,14 @@ extension MonitorMessage {
     static let maximumPayload = AgentMessage.maximumPayload
     /// Bytes of a stream in one message.
     public static let chunk = Frame.maximumPayload
+    /// Input that may be on its way, in bytes.
+    public static let inputWindow = AgentMessage.window - 1
 
     private enum Kind: UInt8 {
         case attach = 1
         case execute, pack, unpack, wait, stop, signal, usage
         case input, inputEnd, resize, sessionSignal
-        case started, output, ended, used, done, refused
+        case started, output, inputTaken, ended, used, done, refused
     }
 
     public var frame: Frame {
@@ -118,6 +124,9 @@ extension MonitorMessage {
             payload.number(stream.rawValue)
             payload.bytes += bytes
             return .output
+        case .inputTaken(let count):
+            payload.number(UInt32(count))
+            return .inputTaken
         case .ended(let end):
             payload.number(end.code)
             payload.optional(end.reason) { $0.text($1) }
@@ -159,6 +168,7 @@ extension MonitorMessage {
         case .output:
             guard let stream = OutputStream(rawValue: try reader.number()) else { throw reader.damaged }
             self = .output(stream, reader.rest())
+        case .inputTaken: self = .inputTaken(Int(try reader.number() as UInt32))
         case .ended: self = .ended(try Self.end(&reader))
         case .used:
             self = .used(

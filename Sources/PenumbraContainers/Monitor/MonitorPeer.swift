@@ -28,6 +28,8 @@ final class MonitorPeer {
     private(set) var outgoing: [UInt8] = []
     /// Bytes of its session that the agent has no credit for yet.
     var owed = 0
+    /// Its input that has not reached the process, in bytes.
+    var untaken = 0
     /// The connection is closed once all has gone out.
     var isLeaving = false
 

@@ -6,18 +6,20 @@ import PenumbraSystem
 ///
 ///     config.json   what it was created with
 ///     state.json    where it is in its life
+///     state.room    while it runs: room on the disk for how it will have ended
 ///     lock          locked (flock) by the monitor as long as that lives; inherited from who starts it
 ///     disk.img      its writable layer: a sparse file with ext4
-///     log           what its main process wrote (LogFile)
+///     log/          what its main process wrote (LogDirectory)
 ///     boot.log      what its guest's kernel said, of the last run
 struct ContainerFiles: Sendable {
     let path: String
 
     var configuration: String { path + "/config.json" }
     var state: String { path + "/state.json" }
+    private var room: ReservedFile { ReservedFile(path: path + "/state.room") }
     var lock: String { path + "/lock" }
     var disk: String { path + "/disk.img" }
-    var log: String { path + "/log" }
+    var log: LogDirectory { LogDirectory(path: path + "/log") }
     var bootLog: String { path + "/boot.log" }
 
     func readConfiguration() throws -> ContainerConfiguration {
@@ -32,6 +34,18 @@ struct ContainerFiles: Sendable {
 
     func write(_ state: ContainerState) throws {
         try Files.writeDurably(Array(state.json.indented.utf8), to: self.state, mode: 0o600)
+    }
+
+    /// Room for an end, in bytes: its reason may be bounded with an escape sequence for every byte.
+    private static let roomForEnd = 6 * ContainerExit.reasonLimit + 4096
+
+    /// From here on `write(end:)` works on a full disk too, once.
+    func reserveEnd() throws { try room.reserve(Self.roomForEnd) }
+
+    func write(end: ContainerExit) throws {
+        let content = Array(ContainerState.exited(end.bounded).json.indented.utf8)
+        if try room.become(state, with: content) { return }
+        try Files.writeDurably(content, to: state, mode: 0o600)
     }
 
     /// The lock, if nobody has it and this is still the container's directory; nil: somebody has it.

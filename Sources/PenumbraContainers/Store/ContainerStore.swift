@@ -31,6 +31,8 @@ public struct ContainerStore: Sendable {
     private static let removedPrefix = ".removed-"
 
     public let path: String
+    /// How long a monitor may take to say farewell, with its container's end written down, in seconds.
+    var farewellPatience = 6.0
 
     public init(path: String) throws {
         self.path = path
@@ -112,15 +114,11 @@ public struct ContainerStore: Sendable {
         let state = try files.readState()
         guard case .running(let since, _, let boot) = state else { return state }
         let sameBoot = boot == HostBoot.identifier
-        let recovered = ContainerState.exited(
-            ContainerExit(
-                started: since, finished: .now,
-                code: sameBoot ? 128 + SIGKILL : ContainerExit.lostCode,
-                reason: sameBoot
-                    ? "its VM's process was killed on the host"
-                    : "the host went down while it ran"))
-        try files.write(recovered)
-        return recovered
+        let recovered = ContainerExit(
+            started: since, finished: .now, code: sameBoot ? 128 + SIGKILL : ContainerExit.lostCode,
+            reason: sameBoot ? "its VM's process was killed on the host" : "the host went down while it ran")
+        try files.write(end: recovered)
+        return .exited(recovered)
     }
 
     // MARK: Creating
@@ -187,16 +185,15 @@ public struct ContainerStore: Sendable {
         try remove(id, holding: lock)
     }
 
-    /// How long a monitor may take to say farewell, with its container's end written down.
-    private static let farewellPatience = 6.0
-
-    /// The container's lock; nil: it runs. Who holds it without running is about to let go.
-    private func lockOfStopped(_ id: ContainerID) throws -> Descriptor? {
-        let deadline = monotonicSeconds() + Self.farewellPatience
+    /// The container's lock; nil: it runs. Who holds it without running is about to let go, or to run.
+    func lockOfStopped(_ id: ContainerID) throws -> Descriptor? {
+        let deadline = monotonicSeconds() + farewellPatience
         while true {
             if let lock = try lock(id) { return lock }
             if (try? files(id).readState().isRunning) ?? false { return nil }
-            guard monotonicSeconds() < deadline else { return nil }
+            guard monotonicSeconds() < deadline else {
+                throw ContainerError.ending(try name(of: id), seconds: farewellPatience)
+            }
             usleep(10_000)
         }
     }

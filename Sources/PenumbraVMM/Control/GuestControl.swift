@@ -63,22 +63,24 @@ final class GuestControl: GuestDevice {
     }
 
     private let registration: Registration
+    private let listener: ListeningSocket
     private let actions: Actions
     private var status: GuestStatus
     private let start = monotonicSeconds()
     private var clients: [Client] = []
 
-    init(_ registration: Registration, _ status: GuestStatus, _ actions: Actions) {
+    init(_ registration: Registration, _ status: GuestStatus, _ actions: Actions) throws(SystemError) {
         (self.registration, self.status, self.actions) = (registration, status, actions)
+        listener = try ListeningSocket(registration.socket)
     }
 
     var descriptors: [Descriptor] {
-        (clients.count < Self.clientLimit ? [registration.socket] : []) + clients.map(\.socket)
+        (clients.count < Self.clientLimit ? [listener.event] : []) + clients.map(\.socket)
     }
 
     func serve(_ ready: Descriptor) throws -> GuestOutcome? {
-        if ready === registration.socket {
-            if let socket = registration.socket.acceptConnection() { clients.append(Client(socket)) }
+        if ready === listener.event {
+            if let socket = listener.accept() { clients.append(Client(socket)) }
             return nil
         }
         guard let client = clients.first(where: { $0.socket === ready }) else { return nil }

@@ -160,7 +160,7 @@ public final class XenGuest: Sendable {
     private func control(
         _ presence: Presence, _ store: XenStoreDevice, _ session: SessionConsole?
     ) throws -> GuestControl {
-        GuestControl(
+        try GuestControl(
             presence.registration,
             GuestStatus(
                 name: domain.name, process: getpid(), state: .running, memory: domain.memory.bytes,

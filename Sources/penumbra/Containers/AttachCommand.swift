@@ -38,7 +38,7 @@ struct AttachCommand: ParsableCommand {
         return ContainerEnd.report(
             try AttachedStreams(
                 client: client, takesInput: takesInput, hasTerminal: found.configuration.hasTerminal,
-                passOn: { try MonitorClient(to: found).signal($0) }
+                signals: .container { try MonitorClient(to: found).signal($0) }
             ).run())
     }
 }

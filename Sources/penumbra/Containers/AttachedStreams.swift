@@ -12,55 +12,84 @@ struct AttachedStreams {
         case detached
     }
 
+    /// Whom signals that we get are passed on to.
+    enum SignalTarget {
+        /// The process of this connection's session.
+        case session
+        /// The container's main process.
+        case container((Int32) throws -> Void)
+    }
+
+    /// Who interrupts us so often wants to leave a process that does not listen.
+    private static let patience = 3
+
     let client: MonitorClient
     /// Standard input is the process's.
     let takesInput: Bool
     /// Our terminal is the process's.
     let hasTerminal: Bool
-    /// Signals that we get are the process's: as the container's, or as this session's.
-    let passOn: (Int32) throws -> Void
+    let signals: SignalTarget
     var writeError: ([UInt8]) throws -> Void = Output.error.write
 
     /// Moves bytes until the process ends or the user leaves.
     func run() throws -> End {
-        let signals = try RemoteProgram.takeSignals()
+        let arrivals = try RemoteProgram.takeSignals()
         let resized = hasTerminal ? try SignalDescriptor.open([SIGWINCH]) : nil
         let terminal = hasTerminal && takesInput ? RawTerminal(STDIN_FILENO, .everything) : nil
         client.socket.setNonblocking()
-        return try withExtendedLifetime(terminal) { try loop(signals, resized) }
+        let input =
+            takesInput && !RawTerminal.isOthers(STDIN_FILENO) ? Descriptor(adopting: STDIN_FILENO) : nil
+        return try withExtendedLifetime(terminal) { try loop(input, arrivals, resized) }
     }
 
-    private func loop(_ signals: Descriptor, _ resized: Descriptor?) throws -> End {
-        var input =
-            takesInput && !RawTerminal.isOthers(STDIN_FILENO) ? Descriptor(adopting: STDIN_FILENO) : nil
+    /// - Parameters:
+    ///   - arrivals: signals to pass on, and `resized`, those of our terminal's, by SignalDescriptor.
+    func loop(_ input: Descriptor?, _ arrivals: Descriptor, _ resized: Descriptor?) throws -> End {
+        var input = input
         var keys = DetachKeys()
         var unsent: [UInt8] = []
+        // Input that is on its way.
+        var untaken = 0
+        var interruptions = 0
         while true {
             while let message = try client.next() {
+                if case .inputTaken(let count) = message { untaken -= count }
                 if let end = try take(message) { return end }
             }
+            let room = unsent.isEmpty ? MonitorMessage.inputWindow - untaken : 0
             let events = POLLIN | (unsent.isEmpty ? 0 : POLLOUT)
             var list = [
                 pollfd(fd: client.socket.number, events: Int16(events), revents: 0),
-                // What was read before must go first.
-                pollfd(fd: unsent.isEmpty ? input?.number ?? -1 : -1, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: signals.number, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: room > 0 ? input?.number ?? -1 : -1, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: arrivals.number, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: resized?.number ?? -1, events: Int16(POLLIN), revents: 0),
             ]
             poll(&list, nfds_t(list.count), -1)
             if list[1].revents != 0, let source = input {
-                let bytes = try source.read(atMost: MonitorMessage.chunk) ?? []
+                let bytes = try source.read(atMost: min(room, MonitorMessage.chunk)) ?? []
                 let typed = hasTerminal ? keys.take(bytes) : bytes
                 guard let typed else { return .detached }
                 unsent += (bytes.isEmpty ? MonitorMessage.inputEnd : .input(typed)).frame.bytes
+                untaken += typed.count
                 if bytes.isEmpty { input = nil }
             }
-            if list[2].revents != 0, let signal = signals.takeSignal() { try passOn(signal) }
+            if list[2].revents != 0, let signal = arrivals.takeSignal() {
+                if signal == SIGINT || signal == SIGTERM { interruptions += 1 }
+                if interruptions == Self.patience { return .ended(SessionEnd(code: 128 + signal)) }
+                try pass(signal, &unsent)
+            }
             if list[3].revents != 0, resized?.takeSignal() != nil, let size = TerminalSize(of: STDIN_FILENO) {
                 unsent += MonitorMessage.resize(size).frame.bytes
             }
             try flush(&unsent)
             if list[0].revents & ~Int16(POLLOUT) != 0 { try client.receive() }
+        }
+    }
+
+    private func pass(_ signal: Int32, _ unsent: inout [UInt8]) throws {
+        switch signals {
+        case .session: unsent += MonitorMessage.sessionSignal(signal).frame.bytes
+        case .container(let send): try send(signal)
         }
     }
 

@@ -61,6 +61,7 @@ struct ContainerCreation {
         try Self.check(configuration.volumeMounts)
         configuration.network = options.network
         configuration.publishedPorts = options.publish
+        configuration.logLimits = try LogLimits(options: options.logOpt)
         configuration.labels = own.labels.reduce(into: [:]) { $0[$1.name] = $1.value }
             .merging(try options.labels()) { $1 }
         configuration.isRemovedAtEnd = options.isRemovedAtEnd
@@ -119,6 +120,7 @@ struct ContainerCreation {
         addAll("cap-drop", options.capDrop)
         addAll("ulimit", options.ulimit)
         addAll("label", options.label)
+        addAll("log-opt", options.logOpt)
         return words
     }
 }

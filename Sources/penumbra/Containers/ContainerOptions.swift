@@ -73,6 +73,11 @@ struct ContainerOptions: ParsableArguments {
     @Option(name: [.short, .long], parsing: .singleValue, help: "NAME=VALUE, to be kept with the container.")
     var label: [String] = []
 
+    @Option(
+        parsing: .singleValue,
+        help: "max-size=10m or max-file=3: how long a file of the log becomes, and how many are kept.")
+    var logOpt: [String] = []
+
     @Option(name: [.short, .long], help: "The guest's memory.")
     var memory = "256M"
 
@@ -114,6 +119,7 @@ struct ContainerOptions: ParsableArguments {
         _ = try capabilities()
         _ = try limits()
         _ = try labels()
+        _ = try LogLimits(options: logOpt)
         _ = try environment { _ in nil }
         if let stopSignal { _ = try SignalName.number(stopSignal) }
     }
@@ -226,7 +232,7 @@ struct TemporaryMount {
         for option in parts.dropFirst().flatMap({ $0.split(separator: ",") }) {
             let words = option.split(separator: "=", maxSplits: 1)
             switch (words.first, words.count) {
-            case ("size", 2): mount.limit = try Self.bytes(words[1])
+            case ("size", 2): mount.limit = try ByteSize(words[1], of: "--tmpfs").bytes
             case ("mode", 2):
                 guard let mode = UInt32(words[1], radix: 8), mode <= 0o7777 else {
                     throw ValidationError("--tmpfs: '\(words[1])' is no mode")
@@ -236,16 +242,6 @@ struct TemporaryMount {
             }
         }
         self.mount = mount
-    }
-
-    /// "65536", "64k", "1M", "2g", as mount(8) takes it.
-    private static func bytes(_ text: Substring) throws -> UInt64 {
-        let shifts: [String: UInt64] = ["k": 10, "m": 20, "g": 30]
-        let shift = text.last.flatMap { shifts[$0.lowercased()] }
-        guard let number = UInt64(shift == nil ? text : text.dropLast()), number > 0, number < 1 << 30 else {
-            throw ValidationError("--tmpfs: '\(text)' is no size, such as 64k or 1g")
-        }
-        return number << (shift ?? 0)
     }
 }
 

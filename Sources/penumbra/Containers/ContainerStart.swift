@@ -40,7 +40,7 @@ struct ContainerStart {
         try client.send(.attach(takesInput: takesInput))
         let end = try AttachedStreams(
             client: client, takesInput: takesInput, hasTerminal: container.configuration.hasTerminal,
-            passOn: { try? MonitorClient(to: store.container(id)).signal($0) }
+            signals: .container { try? MonitorClient(to: store.container(id)).signal($0) }
         ).run()
         return ContainerEnd.report(end)
     }

@@ -103,7 +103,7 @@ struct CopyCommand: ParsableCommand {
             var complaints = GuestLines()
             let end = try AttachedStreams(
                 client: client, takesInput: readsInput, hasTerminal: false,
-                passOn: { try client.socket.write(MonitorMessage.sessionSignal($0).frame.bytes) },
+                signals: .session,
                 writeError: { complaints.append($0) }
             ).run()
             for line in complaints.lines { Output.note("container '\(name)': \(line)") }

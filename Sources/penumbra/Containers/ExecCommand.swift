@@ -79,8 +79,7 @@ struct ExecCommand: ParsableCommand {
         if !interactive { try client.send(.inputEnd) }
         return ContainerEnd.report(
             try AttachedStreams(
-                client: client, takesInput: interactive, hasTerminal: tty,
-                passOn: { try client.socket.write(MonitorMessage.sessionSignal($0).frame.bytes) }
+                client: client, takesInput: interactive, hasTerminal: tty, signals: .session
             ).run())
     }
 

@@ -103,6 +103,19 @@ extension ContainerConfiguration {
                         .string("\($0.source.text):\($0.target)" + ($0.isReadOnly ? ":ro" : ""))
                     })
             ),
+            (
+                "LogConfig",
+                .object([
+                    ("Type", .string("json-file")),
+                    (
+                        "Config",
+                        .object([
+                            ("max-file", .string(String(logLimits.files))),
+                            ("max-size", .string(String(logLimits.fileSize))),
+                        ])
+                    ),
+                ])
+            ),
             ("Kernel", .string(kernel)),
         ])
     }

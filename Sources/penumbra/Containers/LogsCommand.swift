@@ -81,7 +81,7 @@ struct LogsCommand: ParsableCommand {
         func isWanted(_ record: LogRecord) -> Bool { earliest.map { record.time >= $0 } ?? true }
         guard let reader = try store.log(of: found.id) else { return 0 }
         var tail = try lines().map(LogTail.init)
-        while case let records = try reader.next(), !records.isEmpty {
+        try reader.drain { records in
             for record in records where isWanted(record) {
                 if tail == nil { try write(record) } else { tail?.append(record) }
             }
@@ -89,7 +89,7 @@ struct LogsCommand: ParsableCommand {
         for record in tail?.kept ?? [] { try write(record) }
         guard follow else { return 0 }
         try store.follow(found.id) {
-            for record in try reader.next() where isWanted(record) { try write(record) }
+            try reader.drain { for record in $0 where isWanted(record) { try write(record) } }
         }
         return 0
     }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
 import PenumbraProtocol
 import PenumbraSystem
 
@@ -9,7 +8,7 @@ import PenumbraSystem
 ///
 /// A record holds a line of the output, or as much of it as came at once; bytes that are no UTF-8 stand
 /// under "bytes", in hexadecimal, in place of "text". A writer that is killed leaves a record without
-/// its line feed: readers skip it, and the next writer ends it.
+/// its line feed: readers skip it, and the next writer ends it. LogDirectory has the files.
 public struct LogRecord: Equatable, Sendable {
     public var time: Timestamp
     public var stream: OutputStream
@@ -49,33 +48,5 @@ public struct LogRecord: Equatable, Sendable {
         let digits = text.compactMap(\.hexDigitValue)
         guard digits.count == text.utf8.count, digits.count.isMultiple(of: 2) else { return nil }
         return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
-    }
-}
-
-/// The end of a log that is written to, by the container's monitor alone.
-final class LogWriter {
-    private let file: Descriptor
-
-    init(path: String) throws(SystemError) {
-        file = try Descriptor(path: path, flags: O_RDWR | O_CREAT | O_APPEND, mode: 0o600)
-        let end = lseek(file.number, 0, SEEK_END)
-        guard end > 0 else { return }
-        lseek(file.number, end - 1, SEEK_SET)
-        // A writer before us was killed in mid-record.
-        if let last = try file.read(atMost: 1), last != [UInt8(ascii: "\n")] {
-            try file.write([UInt8(ascii: "\n")])
-        }
-    }
-
-    /// A record for every line; what follows the last line feed is one too.
-    func append(_ bytes: [UInt8], stream: OutputStream, at time: Timestamp = .now) throws(SystemError) {
-        var records: [UInt8] = []
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let end = rest.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? rest.endIndex
-            records += LogRecord(time: time, stream: stream, bytes: Array(rest[..<end])).line
-            rest = rest[end...]
-        }
-        try file.write(records)
     }
 }
