@@ -120,9 +120,9 @@ int linux_accept(int socket)
 	return accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
-/* A byte, and room for the descriptor that goes with it. */
+/* A byte, and room for the descriptor that goes with it; without one the byte is the errno that says why. */
 struct descriptor_message {
-	char byte;
+	unsigned char byte;
 	struct iovec data;
 	struct msghdr message;
 	union {
@@ -167,7 +167,7 @@ int linux_receive_descriptor(int socket)
 		return -1;
 	header = CMSG_FIRSTHDR(message);
 	if (!header || header->cmsg_type != SCM_RIGHTS) {
-		errno = EBADMSG;
+		errno = it.byte ? it.byte : EBADMSG;
 		return -1;
 	}
 	memcpy(&descriptor, CMSG_DATA(header), sizeof(int));

@@ -55,8 +55,8 @@ public struct JailedProcess {
     /// Tells the jailed process that what it asked for is done.
     public func acknowledge() throws(SystemError) { try line.write([Self.end]) }
 
-    /// Gives the jailed process the file that it asked for.
-    public func hand(_ file: Descriptor) throws(SystemError) { try line.send(file) }
+    /// Gives the jailed process the file that it asked for, or the reason why there is none.
+    public func hand(_ file: () throws(SystemError) -> Descriptor) throws(SystemError) { try line.send(file) }
 
     /// Waits for the child's end.
     public func wait() throws(SystemError) -> Termination { try ChildProcess.wait(for: number) }

@@ -105,8 +105,6 @@ enum RuleList {
     /// Connected sockets: nothing is sent to an address.
     static let connected: [SystemCallRule] = [
         .allow(SYS_sendto, where: .equals(4, 0)), .allow(SYS_recvfrom),
-        // A file from this process's keeper.
-        .allow(SYS_recvmsg),
     ]
 
     /// pthread_create(3): exactly the flags by which it makes a thread. Those of clone3(2) cannot be seen by
@@ -122,6 +120,8 @@ enum RuleList {
     static let serving: [SystemCallRule] = [
         .allow(SYS_accept4), .allow(SYS_timerfd_create), .allow(SYS_timerfd_settime), .allow(SYS_eventfd2),
         .allow(SYS_pipe2), .allow(SYS_shutdown),
+        // A file from this process's keeper.
+        .allow(SYS_recvmsg),
         // Always a new one: what is there keeps the signals it has.
         .allow(SYS_signalfd4, where: .lowHalfEquals(0, .max)),
         .allow(SYS_fcntl, where: .lowHalfEquals(1, UInt32(F_GETFL))),

@@ -26,7 +26,7 @@ public final class ListeningSocket {
         timer = Descriptor(adopting: Int32(try retrying("timerfd", "") { Int(linux_timerfd()) }))
     }
 
-    /// What to wait for now.
+    /// What the loop waits for: the socket, or the rest's end.
     public var event: Descriptor { isResting ? timer : socket }
 
     /// The next connection, if there is one to be had. For when `event` is ready.

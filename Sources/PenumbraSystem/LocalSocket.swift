@@ -81,14 +81,19 @@ extension Descriptor {
         throw SystemError(call: "send", subject: "descriptor \(number)", code: errno)
     }
 
-    /// Sends a descriptor to the other end, which gets one of its own of the same file.
-    public func send(_ descriptor: Descriptor) throws(SystemError) {
-        try retrying("sendmsg", "descriptor \(number)") {
-            Int(linux_send_descriptor(number, descriptor.number))
-        }
+    /// Sends a descriptor to the other end, which gets one of its own of the same file; or, if there is none
+    /// to be had, why.
+    public func send(_ descriptor: () throws(SystemError) -> Descriptor) throws(SystemError) {
+        do {
+            let descriptor = try descriptor()
+            try retrying("sendmsg", "descriptor \(number)") {
+                Int(linux_send_descriptor(number, descriptor.number))
+            }
+        } catch { try write([UInt8(clamping: error.code)]) }
     }
 
-    /// Waits for one that is sent; an other end that closes instead is an error.
+    /// Waits for one that is sent. The other end's reason why there is none is this error's code; an end
+    /// that closes instead is EBADMSG.
     public func receiveDescriptor() throws(SystemError) -> Descriptor {
         Descriptor(
             adopting: Int32(

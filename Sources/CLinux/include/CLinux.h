@@ -18,7 +18,7 @@ int linux_pidfd_open(pid_t process);                                /* pidfd_ope
 int linux_pidfd_send_signal(int process, int signal);               /* pidfd_send_signal(2) */
 int linux_signalfd(const int *signals, size_t count);               /* blocks them; signalfd(2) */
 int linux_send_descriptor(int socket, int descriptor);               /* with one byte: unix(7), SCM_RIGHTS */
-int linux_receive_descriptor(int socket);                           /* waits; -1 also if none came */
+int linux_receive_descriptor(int socket);                           /* waits; none came: errno is the byte, or EBADMSG */
 int linux_eventfd(void);                                            /* eventfd(2), never waits */
 int linux_timerfd(void);                                            /* timerfd_create(2), never waits */
 int linux_timerfd_set(int timer, int milliseconds);                 /* timerfd_settime(2): once */

@@ -5,10 +5,10 @@ import PenumbraSystem
 /// What a monitor has done in its container's directory, which it cannot enter once it is jailed. It says a
 /// word to its keeper and waits for the answer:
 ///
-///     log                         -> a descriptor of the log's next file
+///     log                         -> a descriptor of the log's next file, or why there is none
 ///     the container's end, JSON   -> an acknowledgement: it is written down
 ///
-/// A keeper that cannot do it leaves, and so the monitor ends too.
+/// A keeper that cannot write the end down leaves, and so the monitor ends too.
 public struct ContainerKeeper {
     let record: (ContainerExit) throws -> Void
     let succeedLog: () throws(SystemError) -> Descriptor

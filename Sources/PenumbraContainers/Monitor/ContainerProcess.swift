@@ -75,7 +75,9 @@ public struct ContainerProcess {
         while let text = try monitor.word(passingOn: signals) {
             switch try ContainerKeeper.Word(text) {
             case .log:
-                try monitor.hand(files.log.begin(keeping: container.configuration.logLimits.files))
+                // A full disk costs the log, not the container.
+                let count = container.configuration.logLimits.files
+                try monitor.hand { () throws(SystemError) in try files.log.begin(keeping: count) }
             case .end(let exit):
                 try files.write(end: exit)
                 if container.configuration.isRemovedAtEnd { try store.remove(id, holding: lock) }
