@@ -241,6 +241,17 @@ final class FakeMachine {
         return result
     }
 
+    /// Pages of shadow of a frame, at any level and in any view.
+    func shadows(of frame: Int) -> Int {
+        var count = 0
+        var index = frameInfoPointer(GuestFrame(UInt32(frame))).pointee.firstShadow
+        while index != 0 {
+            count += 1
+            index = descriptorPointer(index).pointee.nextOfFrame
+        }
+        return count
+    }
+
     func check(_ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) {
         let violation = memory().check()
         #expect(violation == nil, "\(comment)", sourceLocation: sourceLocation)

@@ -46,16 +46,7 @@ final class SmallGuest {
         return GuestPhysical(UInt64(table) << 12 | UInt64(slot) << 3)
     }
 
-    /// Pages of shadow of a frame, at any level and in any view.
-    func shadows(of frame: Int) -> Int {
-        var index = frameInfoPointer(GuestFrame(UInt32(frame))).pointee.firstShadow
-        var count = 0
-        while index != 0 {
-            count += 1
-            index = descriptorPointer(index).pointee.nextOfFrame
-        }
-        return count
-    }
+    func shadows(of frame: Int) -> Int { machine.shadows(of: frame) }
 
     func flush(_ extent: FlushExtent = .all, vcpu: Int = 0, mask: UInt64 = 1) {
         #expect(machine.run(vcpu) { $0.flush(extent, vcpus: mask) } == .done)

@@ -70,11 +70,11 @@ final class XenMachine {
     // MARK: - Calls
 
     /// Makes a call as `syscall` does, and again for as long as it is not done.
-    /// - Returns: RAX, and the exits on the way.
+    /// - Returns: RAX, the exits on the way, and how often the guest was let go before its call was done.
     @discardableResult
     func call(
         _ number: UInt64, _ arguments: UInt64..., on id: Int = 0
-    ) -> (result: Int64, exits: [Int32]) {
+    ) -> (result: Int64, exits: [Int32], interruptions: Int) {
         let vcpu = vcpu(id)
         let padded = arguments + Array(repeating: 0, count: 5 - arguments.count)
         vcpu.frame.rax = number
@@ -82,13 +82,15 @@ final class XenMachine {
             first: padded[0], second: padded[1], third: padded[2], fourth: padded[3], fifth: padded[4])
         var exits: [Int32] = []
         FakeMachine.acting = id
-        for _ in 0..<1000 {
+        for interruptions in 0..<1000 {
             vcpu.frame.rip = 0x1002
             if XenPV.hypercall(vcpu) == .leave { exits.append(serve(vcpu)) }
-            if vcpu.frame.rip == 0x1002 { return (Int64(bitPattern: vcpu.frame.rax), exits) }
+            if vcpu.frame.rip == 0x1002 {
+                return (Int64(bitPattern: vcpu.frame.rax), exits, interruptions)
+            }
         }
         Issue.record("call \(number) never ends")
-        return (0, exits)
+        return (0, exits, 1000)
     }
 
     private func serve(_ vcpu: VCPU) -> Int32 {
@@ -154,6 +156,59 @@ extension MemoryTests {
             let endless = guest.call(Hypercall.mmuUpdate, XenMachine.records, 0xffff_ffff, 0, domainSelf)
             #expect(endless.result == -14, "the end of the mapped list")
             guest.check()
+        }
+
+        /// Six level-1 tables, in frames 103 to 108, with 512 shadowed entries each: all of one page.
+        private func crowded() -> XenMachine {
+            let guest = XenMachine()
+            var tables = Array(101..<120)
+            for page in 0..<6 * 512 as Range<UInt64> {
+                let address = 1 << 32 | page << 12
+                guest.machine.map(address, to: 60 + Int(page / 512), root: 1, tables: &tables)
+                #expect(guest.machine.access(0, address, .read).0 == .done)
+            }
+            return guest
+        }
+
+        @Test("a list that takes much from the shadows is done in slices by what it takes")
+        func removals() {
+            let guest = crowded()
+            for index in 0..<6 as Range<UInt64> { guest.write([4, 103 + index, 0], at: index * 24) }
+            let done = XenMachine.records + 0x800
+            let answer = guest.call(Hypercall.mmuExtended, XenMachine.records, 6, done, domainSelf)
+            #expect(answer.result == 0 && guest.word32(0x800) == 6)
+            #expect(answer.exits.filter { $0 == PENUMBRA_EXIT_SLICE }.count >= 2)
+            for table in 103..<109 { #expect(guest.machine.shadows(of: table) == 0) }
+            guest.check()
+        }
+
+        @Test("a flush that takes much from the shadows lets interrupts in on its way")
+        func partialFlush() {
+            let guest = crowded()
+            for table in 103..<109 {
+                let mapping = XenMachine.records + 0x8000 + UInt64(table) << 12
+                var none: [Int] = []
+                guest.machine.map(mapping, to: table, root: 1, tables: &none)
+                #expect(guest.machine.access(0, mapping, .write).0 == .done)
+                for slot in 0..<512 { guest.machine.setEntry(table, slot, 0) }
+            }
+            guest.write([6, 0, 0])
+            let answer = guest.call(Hypercall.mmuExtended, XenMachine.records, 1, 0, domainSelf)
+            #expect(answer.result == 0 && answer.interruptions >= 2)
+            for page in 0..<6 * 512 as Range<UInt64> {
+                #expect(guest.machine.hardwareWalk(0, 1 << 32 | page << 12, .kernel) == nil)
+            }
+            guest.check()
+        }
+
+        @Test("operations behind SET_LDT in a list are done too, and counted")
+        func afterSetLDT() {
+            let guest = XenMachine()
+            guest.write([13, XenMachine.records + 0x1000, 8, 15, 70, 0])
+            let done = XenMachine.records + 0x800
+            let answer = guest.call(Hypercall.mmuExtended, XenMachine.records, 2, done, domainSelf)
+            #expect(answer.result == 0 && guest.word32(0x800) == 2)
+            #expect(guest.vcpu().page.pointee.cr3_user != 0)
         }
 
         @Test("the map of machine frames is the identity: only that can be asked for")

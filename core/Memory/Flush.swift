@@ -27,6 +27,10 @@ extension ShadowMemory {
     @inline(__always)
     var vcpuRecord: RecordPointer { record(of: vcpu) }
 
+    /// How often an entry was taken from a shadow, or narrowed, since the VM began.
+    @inline(__always)
+    var removals: UInt64 { state.pointee.changes }
+
     @inline(__always)
     private var vcpuCount: UInt32 { min(vmPage.pointee.vcpu_count, UInt32(PENUMBRA_MAX_VCPUS)) }
 
@@ -37,10 +41,9 @@ extension ShadowMemory {
     public func flush(_ extent: FlushExtent, vcpus: UInt64) -> MemoryStatus {
         locked {
             if case .page(let address) = extent, vcpus == 1 << UInt64(vcpu) {
-                flushOwn(address)
-                return .done
+                return flushOwn(address)
             }
-            resyncAll()
+            guard resyncAll() else { return .needsFlush }
             state.pointee.changes &+= 1
             var id: UInt32 = 0
             while id < vcpuCount {
@@ -53,8 +56,15 @@ extension ShadowMemory {
 
     /// The flush of a page on this vCPU alone. It is paid at once if nothing else is owed.
     @inline(__always)
-    func flushOwn(_ address: GuestVirtual) {
-        resyncAll()
+    private func flushOwn(_ address: GuestVirtual) -> MemoryStatus {
+        guard resyncAll() else { return .needsFlush }
+        flushResynced(address)
+        return .done
+    }
+
+    /// The same where all shadows are in line.
+    @inline(__always)
+    func flushResynced(_ address: GuestVirtual) {
         state.pointee.changes &+= 1
         if vcpuRecord.pointee.owed == .none && vcpuRecord.pointee.isInWorld {
             flushPage(address)

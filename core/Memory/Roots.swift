@@ -24,7 +24,7 @@ extension ShadowMemory {
             guard entry.isPresent else { return .needsFrame(frame, count: 1) }
             guard canBeTable(frame, entry) else { return .refused }
             enterWorldLocked()
-            resyncAll()
+            guard resyncAll() else { return .needsFlush }
             let ready = prepareToFill()
             guard case .done = ready else { return ready }
             let view = rootView(mode)

@@ -60,7 +60,7 @@ public enum MemoryStatus: Equatable {
     case needsFrame(GuestFrame, count: UInt32)
     /// The pool must grow; then redo.
     case needsPool
-    /// Settle this vCPU's flush, kick `vcpusToKick()`, then redo.
+    /// Settle this vCPU's flush, kick `vcpusToKick()`, let interrupts in, then redo.
     case needsFlush
     /// Nothing is left to reclaim: the VM cannot go on.
     case outOfPool

@@ -248,8 +248,8 @@ extension ShadowMemory {
             frameInfoPointer(frame).mappings.remove(EntryReference(page, slot))
             if isWritable { noteStaleWriters(frame) }
         }
+        state.pointee.changes &+= UInt64(page.descriptor.pointee.live)
         page.setAllVacant()
-        state.pointee.changes &+= 1
     }
 
     /// Removes a page that is no current root. It goes into quarantine, and every vCPU that

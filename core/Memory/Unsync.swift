@@ -28,7 +28,7 @@ extension ShadowMemory {
     @inline(__always)
     func prepareToFill() -> MemoryStatus {
         if state.pointee.unsyncCount > Bounds.unsyncFrames - Bounds.unsyncPerOperation {
-            resyncAll()
+            guard resyncAll() else { return .needsFlush }
             // Only settling frames are left: the other vCPUs must flush first.
             if state.pointee.unsyncCount > Bounds.unsyncFrames - Bounds.unsyncPerOperation {
                 owe(flushSince: state.pointee.generation)
@@ -85,24 +85,29 @@ extension ShadowMemory {
 
     /// Brings all shadows in line with the guest's tables: at most 64 frames of eight
     /// shadows each. Entries are read only after write access has been taken away.
+    /// - Returns: false if it took so much away that the rest has to wait until interrupts have been
+    ///   let in: `.needsFlush`. What is done then stays done, so that each call brings it on.
     @inline(__always)
-    func resyncAll() {
+    func resyncAll() -> Bool {
         state.pointee.lastWrittenTable = 0
-        if state.pointee.unsyncCount != 0 { resyncListed() }
+        return state.pointee.unsyncCount == 0 || resyncListed()
     }
 
     @inline(never)
-    private func resyncListed() {
+    private func resyncListed() -> Bool {
         var index = Int(state.pointee.unsyncCount)
         while index > 0 {
             index -= 1
             close(at: index)
         }
+        let began = removals
         index = Int(state.pointee.unsyncCount)
         while index > 0 {
+            if hasUsedSlice(since: began) { return false }
             index -= 1
             resync(at: index)
         }
+        return true
     }
 
     /// Open to settling.

@@ -68,13 +68,15 @@ extension ShadowMemory {
         at address: GuestVirtual, to value: GuestEntry, thenFlush: Bool = false
     ) -> MemoryStatus {
         locked {
+            // Before the store: it is not repeated, and a bit that a processor set meanwhile not lost.
+            guard !thenFlush || resyncAll() else { return .needsFlush }
             let path = lastUpdatePath(of: vcpu)
             if !path.leads(to: address) {
                 let found = findTable(address, path)
                 guard case .done = found else { return found }
             }
             let status = apply(value, path.pointee.second.boundedFrame, address.slot(at: .one), false)
-            if case .done = status, thenFlush { flushOwn(address) }
+            if case .done = status, thenFlush { flushResynced(address) }
             return status
         }
     }

@@ -13,6 +13,17 @@
 /// Items of a guest-chosen count that one entry works on (docs/core.md, bounded time).
 var sliceItems: UInt64 { 64 }
 
+/// How much one entry may take from the shadows before the rest of its items waits: an item that
+/// drops a table takes thousands of entries, and each is looked for in a list.
+private var sliceRemovals: UInt64 { 1024 }
+
+extension ShadowMemory {
+    /// Whether an entry has taken its share from the shadows.
+    /// - Parameter start: `removals` when it began. What other vCPUs take counts too.
+    @inline(__always)
+    func hasUsedSlice(since start: UInt64) -> Bool { removals &- start >= sliceRemovals }
+}
+
 protocol Personality {
     /// Policy of the VM's shadow memory.
     static var memoryPolicy: MemoryPolicy { get }

@@ -107,7 +107,8 @@ enum TestPersonality: Personality {
     /// is restarted between slices; all three are put back at its end.
     private static func update(_ vcpu: VCPU) -> Continuation {
         var left = min(vcpu.frame.rsi, sliceItems)
-        while left > 0 {
+        let began = vcpu.memory.removals
+        while left > 0, !vcpu.memory.hasUsedSlice(since: began) {
             var request = UpdateRequest()
             var status = vcpu.copyIn(&request, from: GuestVirtual(vcpu.frame.rdi))
             if case .done = status {

@@ -190,7 +190,8 @@ extension XenPV {
             return .value(0)
         }
         var left = sliceItems
-        while left > 0 {
+        let began = vcpu.memory.removals
+        while left > 0, !vcpu.memory.hasUsedSlice(since: began) {
             let done = arguments.first >> 6
             guard done < request.count else { return .value(done) }
             let place = GuestVirtual(request.frames &+ done &* 8)

@@ -32,7 +32,8 @@ extension XenPV {
     static func multicall(_ vcpu: VCPU, _ arguments: CallArguments) -> Continuation {
         var rest = arguments
         var left = min(rest.second & 0xffff_ffff, sliceItems)
-        while left > 0 {
+        let began = vcpu.memory.removals
+        while left > 0, !vcpu.memory.hasUsedSlice(since: began) {
             var entry = MulticallEntry()
             let read = vcpu.copyIn(&entry, from: GuestVirtual(rest.first))
             guard case .done = read else { return end(Answer(read), vcpu, rest) }

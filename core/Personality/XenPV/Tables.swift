@@ -53,8 +53,11 @@ extension XenPV {
     static func updateTables(_ vcpu: VCPU, _ arguments: inout CallArguments) -> Answer {
         guard arguments.fourth & 0xffff_ffff == domainSelf else { return .value(XenError.notPermitted) }
         var left = min(arguments.second & 0xffff_ffff, sliceItems)
+        let began = vcpu.memory.removals
         var list = FourRequests()
-        while left >= 4, vcpu.copyDirectly(&list, from: GuestVirtual(arguments.first)) {
+        while left >= 4, !vcpu.memory.hasUsedSlice(since: began),
+            vcpu.copyDirectly(&list, from: GuestVirtual(arguments.first))
+        {
             var index = 0
             while index < 4 {
                 let status = applyNext(list.requests[index], vcpu, &arguments)
@@ -63,7 +66,7 @@ extension XenPV {
             }
             left -= 4
         }
-        while left > 0 {
+        while left > 0, !vcpu.memory.hasUsedSlice(since: began) {
             var request = TableRequest()
             let read = vcpu.copyIn(&request, from: GuestVirtual(arguments.first))
             guard case .done = read else { return endUpdates(vcpu, arguments, Answer(read)) }
@@ -175,14 +178,17 @@ extension XenPV {
     static func extendedOperations(_ vcpu: VCPU, _ arguments: inout CallArguments) -> Answer {
         guard arguments.fourth & 0xffff_ffff == domainSelf else { return .value(XenError.notPermitted) }
         var left = min(arguments.second & 0xffff_ffff, sliceItems)
-        while left > 0 {
+        let began = vcpu.memory.removals
+        while left > 0, !vcpu.memory.hasUsedSlice(since: began) {
             var operation = ExtendedOperation()
             let read = vcpu.copyIn(&operation, from: GuestVirtual(arguments.first))
             guard case .done = read else { return endUpdates(vcpu, arguments, Answer(read)) }
             let answer = perform(operation, vcpu)
             guard case .value(0) = answer else {
-                if case .leave = answer { advance(&arguments) }
-                return endUpdates(vcpu, arguments, answer)
+                guard case .leave = answer else { return endUpdates(vcpu, arguments, answer) }
+                // The module is due; the operations behind this one come after it.
+                advance(&arguments)
+                return .slice
             }
             advance(&arguments)
             left -= 1
