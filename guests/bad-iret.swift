@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // iret with a frame that cannot be read: RSP points into the core's slot.
+// Attack: contexts
 // Expect: crash bad-iret
 import CKit
 

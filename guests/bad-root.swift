@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Roots that are no frames of the guest's are refused, and nothing changes.
+// Attack: page tables
 // Expect: exit 0
 import CKit
 

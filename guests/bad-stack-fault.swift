@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Page faults of user code by their shortest way: delivered whole while the kernel stack is there,
 // and fatal when its frame reaches into a page that is not mapped.
+// Attack: contexts
 // Expect: crash bad-stack
 import CKit
 

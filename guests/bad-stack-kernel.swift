@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The guest kernel faults while its own RSP points to nothing.
+// Attack: contexts
 // Expect: crash bad-stack
 import CKit
 

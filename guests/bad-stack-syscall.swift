@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A system call, whose frame the core's fast path writes, meets a kernel stack in the hole.
+// Attack: contexts
 // Expect: crash bad-stack
 import CKit
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // User code faults while the kernel stack that takes the frame is not mapped.
+// Attack: contexts
 // Expect: crash bad-stack
 import CKit
 

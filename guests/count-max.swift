@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counts of 2^32-1 and lengths of 2^64-1: the core works in slices, delivers events between
 // them, stops with -EFAULT where the array ends, and says exactly how far it came.
+// Attack: time
 // Expect: exit 0
 import CKit
 

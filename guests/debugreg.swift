@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Debug registers: breakpoints on the guest's own code and data work in both modes; on
 // addresses of the core, or with bits that would reach it, they are refused.
+// Attack: breakpoints
 // Expect: exit 0
 import CKit
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An exception that the guest has no handler for ends the VM: there is no way to deliver it.
+// Attack: contexts
 // Expect: crash triple-fault
 import CKit
 

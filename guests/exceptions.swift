@@ -2,6 +2,7 @@
 // Each exception of guest kernel and guest user reaches the guest's handler with its vector,
 // error code, RIP and mode exact, and the registers intact; INT n goes where the gates allow
 // and is #GP(8n+2) elsewhere, whatever the emulator below says.
+// Attack: instructions
 // Expect: exit 0
 import CKit
 

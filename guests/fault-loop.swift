@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A handler that returns without mending anything: the guest faults for ever, each fault
 // delivered to it. That is its own affair, and it can be ended at any moment.
+// Attack: time
 // Expect: timeout
 import CKit
 

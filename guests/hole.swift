@@ -2,6 +2,7 @@
 // The core's slot and the hole around it: loads, stores, exchanges, fetches by either mode
 // fault as on any absent page, with no data and nothing told about what is there. A guest's
 // own entries for these slots have no effect.
+// Attack: page tables
 // Expect: exit 0
 import CKit
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // iret to contexts that the CPU refuses, or that cannot run: the fault is delivered as if the
 // new context had raised it, on its stack, and the guest goes on; none harms the core.
+// Attack: contexts
 // Expect: exit 0
 import CKit
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The guest kernel loops for ever with events masked: the mask is between it and its events,
 // the host's interrupts know nothing of it.
+// Attack: time
 // Expect: timeout
 import CKit
 

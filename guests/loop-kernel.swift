@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The guest kernel loops for ever, events unmasked.
+// Attack: time
 // Expect: timeout
 import CKit
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // User code loops for ever, events unmasked.
+// Attack: time
 // Expect: timeout
 import CKit
 

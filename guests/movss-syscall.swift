@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// CVE-2018-8897: MOV SS holds back a data breakpoint's #DB until after the next instruction,
+// MOV SS holds back a data breakpoint's #DB until after the next instruction,
 // and if that is SYSCALL the #DB arrives in ring 0, on the guest's stack, before the core has
 // done anything. The core must take it on a stack of its own and carry on.
+// Attack: breakpoints
+// Source: CVE-2018-8897 (XSA-260)
 // Expect: exit 0
 import CKit
 

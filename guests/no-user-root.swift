@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Going to user mode without a user root is an iret to a context that cannot be.
+// Attack: contexts
 // Expect: crash bad-iret
 import CKit
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NX at each level keeps both modes from executing, not from reading; the same frame stays
 // executable through another mapping.
+// Attack: page tables
 // Expect: exit 0
 import CKit
 

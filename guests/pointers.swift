@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wild pointers and numbers in every argument of every hypercall: -EFAULT, -EINVAL or -ENOSYS
 // as it should be, and no harm: the guest goes on as if nothing had been.
+// Attack: calls
 // Expect: exit 0
 import CKit
 

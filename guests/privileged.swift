@@ -3,6 +3,7 @@
 // says so. From the guest kernel some are served harmlessly (cli, sti, hlt, in, out, clts,
 // wbinvd, reads of CR0, CR2 and CR4, writes to CR0 and CR4 that change nothing, EFER, the MSRs
 // of the segment bases and of the TSC); all else is #GP(0).
+// Attack: instructions
 // Expect: exit 0
 import CKit
 

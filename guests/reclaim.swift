@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // More tables in use than the core's pool holds shadows for: old ones are given up and come
 // back on demand; every translation stays right, and the guest notices nothing.
+// Attack: exhaustion
 // Expect: exit 0
 // Needs: debug, memory=32M
 import CKit

@@ -2,6 +2,7 @@
 // Segment registers and bases: selectors that are the guest's load, the core's and wrong ones
 // are #GP(selector); FS and GS bases live through exits, GS per mode; and descriptors that a
 // guest sets are sanitised, and may go again.
+// Attack: descriptors and selectors
 // Expect: exit 0
 import CKit
 

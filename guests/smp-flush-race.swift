@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One vCPU remaps a page to ever newer frames and flushes it everywhere; the others, one in
 // kernel and one in user mode, never see a frame older than the last flush that had come back.
+// Attack: page tables
 // Expect: exit 0
 // Needs: cpus=3
 import CKit

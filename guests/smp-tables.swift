@@ -2,6 +2,7 @@
 // Three vCPUs map and unmap for two seconds: pages of their own in tables of their own, pages
 // of their own in one shared table, and pages that all fight over; by hypercall, by plain
 // store, by exchange. What a vCPU reads is always something that was mapped there.
+// Attack: page tables
 // Expect: exit 0
 // Needs: cpus=3, memory=32M
 import CKit

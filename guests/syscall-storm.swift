@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hypercalls and system calls without end: the core is entered all the time, and the host
 // still gets its CPU back.
+// Attack: time
 // Expect: timeout
 import CKit
 

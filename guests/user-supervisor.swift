@@ -2,6 +2,7 @@
 // The U bit between two modes that both run in ring 3: pages with U=0 at any level are the
 // guest kernel's alone; user code faults on them with exact error codes, however often the
 // modes alternate; and the kernel itself may live in U=0 pages.
+// Attack: page tables
 // Expect: exit 0
 import CKit
 

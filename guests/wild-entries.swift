@@ -2,6 +2,7 @@
 // Page-table entries that name what is not the guest's: frames beyond its RAM, reserved bits,
 // large pages; at each level, by hypercall and by plain stores. An access faults and never
 // finds data. A root that maps itself shows the guest's own tables, never the shadow's.
+// Attack: page tables
 // Expect: exit 0
 import CKit
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // W=0 holds for both modes and at each level, for plain stores, locked ones, user pushes, and for
 // what the core itself stores on the guest's behalf.
+// Attack: page tables
 // Expect: exit 0
 import CKit
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // XCR0 is the guest's: xsetbv takes what the CPU would take and refuses the rest with #GP(0),
 // as it refuses user code; what is off traps with #UD; and the value survives exits.
+// Attack: instructions
 // Expect: exit 0
 import CKit
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // User code traps, and the kernel's stack for that is not there.
+// Attack: contexts
 // Expect: crash bad-stack
 import XenKit
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // iret from a frame that is not there: nothing says where to go on.
+// Attack: contexts
 // Expect: crash bad-iret
 import XenKit
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A root that maps nothing, not even the kernel that loads it.
+// Attack: page tables
 // Expect: crash bad-stack
 import XenKit
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lists of 2^32-1 sound requests, all of them mapped: done in slices, so that the VM can be
 // ended at any moment.
+// Attack: time
 // Expect: timeout
 import XenKit
 

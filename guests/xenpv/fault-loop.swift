@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A page-fault handler where nothing is mapped: each fault makes another one, a frame deeper,
 // until the stack has no room for it.
+// Attack: time
 // Expect: crash bad-stack
 import XenKit
 

@@ -2,6 +2,7 @@
 // A kernel that throws random calls, tables, stores and user code at the core, and survives all
 // of it: whatever it asks for is done, refused or a fault of its own. A number as its command
 // line is another seed.
+// Attack: calls
 // Expect: exit 0
 import XenKit
 
@@ -34,13 +35,11 @@ struct Random {
 /// its frames, and no record is written to its pages, but for the scratch area.
 enum Range {
     /// Used as tables of all levels, as user code and as data, often at the same time.
-    static let pool: UInt64 = 2048
+    static let pool: UInt64 = Arena.first
     static let poolFrames: UInt64 = 64
     /// Good kernel roots beside the loader's: copies of its entries, but for those of `slots`.
     static let roots: UInt64 = 2200
     static let rootCount: UInt64 = 2
-    /// The level-1 table that maps the pool at its own addresses.
-    static let poolTable: UInt64 = 2300
     /// Top-level slots 1 to 4 are the attack's.
     static let slots: UInt64 = 4
     static let hole: UInt64 = 0xffff_8080_0000_0000
@@ -56,26 +55,10 @@ struct Attack {
     // MARK: - Before
 
     mutating func prepare() {
-        mapPool()
+        Arena.open()
         copyRoots()
         bindTimer()
         check(extended(15, Range.pool) == 0, "a user root")
-    }
-
-    private func mapPool() {
-        var index: UInt64 = 0
-        while index < Range.poolFrames {
-            let entry = (Range.pool + index) << 12 | Entry.all
-            check(store(entry: entry, frame: Range.poolTable, slot: index) == 0, "map the pool")
-            index += 1
-        }
-        // The loader's tables: root, level 3 and 2 of the only mapping.
-        let level3 = entry(Domain.root, 0) & Entry.addressMask
-        let level2 = kit_load64(level3) & Entry.addressMask
-        let slot = Range.pool >> 9
-        check(
-            store(entry: Range.poolTable << 12 | Entry.all, frame: level2 >> 12, slot: slot) == 0,
-            "map the pool's table")
     }
 
     /// Tables that the loader made are mapped at their own addresses.
@@ -247,14 +230,6 @@ struct Attack {
     /// None that the kernel lives at.
     private mutating func wildAddress() -> UInt64 {
         Range.hole + random.below(1 << 43) | random.below(2) << 62
-    }
-
-    @discardableResult
-    private func extended(_ command: UInt64, _ first: UInt64, _ second: UInt64 = 0) -> Int64 {
-        kit_store64(scratch, command)
-        kit_store64(scratch + 8, first)
-        kit_store64(scratch + 16, second)
-        return call(Call.mmuExtended, scratch, 1, 0, domainSelf)
     }
 
     private mutating func extendedOperations() {

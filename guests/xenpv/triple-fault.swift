@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An exception without a handler ends the VM.
+// Attack: contexts
 // Expect: crash triple-fault
 import XenKit
 

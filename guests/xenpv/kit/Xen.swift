@@ -6,18 +6,48 @@ import XenKit
 enum Call {
     static let setTrapTable: UInt64 = 0
     static let mmuUpdate: UInt64 = 1
+    static let setGDT: UInt64 = 2
     static let stackSwitch: UInt64 = 3
+    static let setDebugRegister: UInt64 = 8
+    static let getDebugRegister: UInt64 = 9
+    static let updateDescriptor: UInt64 = 10
+    static let memory: UInt64 = 12
     static let multicall: UInt64 = 13
     static let updateAddress: UInt64 = 14
     static let setTimer: UInt64 = 15
     static let version: UInt64 = 17
     static let console: UInt64 = 18
+    static let grantTable: UInt64 = 20
     static let iret: UInt64 = 23
     static let vcpu: UInt64 = 24
+    static let setSegmentBase: UInt64 = 25
     static let mmuExtended: UInt64 = 26
     static let scheduler: UInt64 = 29
     static let callback: UInt64 = 30
     static let eventChannel: UInt64 = 32
+    static let physicalDevice: UInt64 = 33
+}
+
+/// Commands of mmuext_op.
+enum Extended {
+    static let pinLevel1: UInt64 = 0
+    static let pinLevel4: UInt64 = 3
+    static let unpin: UInt64 = 4
+    static let loadRoot: UInt64 = 5
+    static let flush: UInt64 = 6
+    static let setLDT: UInt64 = 13
+    static let loadUserRoot: UInt64 = 15
+}
+
+/// What a call answers that is not done (public/errno.h).
+enum Refused {
+    static let notPermitted: Int64 = -1
+    static let noEntry: Int64 = -2
+    static let fault: Int64 = -14
+    static let exists: Int64 = -17
+    static let invalid: Int64 = -22
+    static let noSpace: Int64 = -28
+    static let unknown: Int64 = -38
 }
 
 /// DOMID_SELF.
@@ -28,6 +58,11 @@ func call(
     _ number: UInt64, _ first: UInt64 = 0, _ second: UInt64 = 0, _ third: UInt64 = 0, _ fourth: UInt64 = 0
 ) -> Int64 {
     kit_hypercall6(number, first, second, third, fourth, 0, 0)
+}
+
+/// Calls `body` with each number: a guest has no heap, and so no array to iterate over.
+func forEach<let count: Int>(_ list: InlineArray<count, UInt64>, _ body: (UInt64) -> Void) {
+    for index in list.indices { body(list[index]) }
 }
 
 // MARK: - Text and the end
@@ -109,6 +144,41 @@ func store(entry value: UInt64, frame: UInt64, slot: UInt64) -> Int64 {
     kit_store64(request, frame << 12 | slot << 3)
     kit_store64(request + 8, value)
     return call(Call.mmuUpdate, request, 1, 0, domainSelf)
+}
+
+/// One operation of mmuext_op.
+@discardableResult
+func extended(_ command: UInt64, _ first: UInt64 = 0, _ second: UInt64 = 0) -> Int64 {
+    let operation = xenpv_scratch_address() + 0x3fd0
+    kit_store64(operation, command)
+    kit_store64(operation + 8, first)
+    kit_store64(operation + 16, second)
+    return call(Call.mmuExtended, operation, 1, 0, domainSelf)
+}
+
+/// Frames for an attack, each mapped writable at its own number's address. The kernel is not among
+/// them: so nothing stored there takes away what it stands on.
+enum Arena {
+    static let first: UInt64 = 2048
+    static let count: UInt64 = 128
+    /// The level-1 table that maps them.
+    private static let table: UInt64 = 2560
+
+    static func open() {
+        var index: UInt64 = 0
+        while index < count {
+            let entry = (first + index) << 12 | Entry.all
+            check(store(entry: entry, frame: table, slot: index) == 0, "map the arena")
+            index += 1
+        }
+        // The loader's tables: root, level 3 and 2 of the only mapping, at their own addresses too.
+        let level3 = kit_load64(Domain.root << 12) & Entry.addressMask
+        let level2 = kit_load64(level3) & Entry.addressMask
+        check(store(entry: table << 12 | Entry.all, frame: level2 >> 12, slot: first >> 9) == 0, "its table")
+    }
+
+    /// Where frame `index` of the arena lies, as an address of all kinds.
+    static func address(_ index: UInt64) -> UInt64 { (first + index) << 12 }
 }
 
 // MARK: - Handlers

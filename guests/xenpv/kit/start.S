@@ -53,6 +53,8 @@ trapped:
 	incq	xenpv_traps(%rip)
 	testb	$3, 8(%rsp)
 	jnz	user_trapped
+	cmpq	$0, context_tried(%rip)
+	jne	user_trapped
 	pushq	%rax
 	leaq	probes_begin(%rip), %rax
 	cmpq	%rax, 8(%rsp)
@@ -144,6 +146,7 @@ FUNCTION xenpv_try_user
 	syscall
 	ud2
 user_trapped:
+	movq	$0, context_tried(%rip)
 	movq	user_caller(%rip), %rsp
 	popq	%r15
 	popq	%r14
@@ -152,6 +155,24 @@ user_trapped:
 	popq	%rbp
 	popq	%rbx
 	ret
+
+/*
+ * (frame of iret): whatever comes of it is a trap, of user mode, or of kernel mode on the stack
+ * that the frame names.
+ */
+FUNCTION xenpv_try_context
+	pushq	%rbx
+	pushq	%rbp
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	movq	%rsp, user_caller(%rip)
+	movq	$1, context_tried(%rip)
+	movq	%rdi, %rsp
+	movl	$XEN_IRET, %eax
+	syscall
+	ud2
 
 	.section .bss.xenpv, "aw", @nobits
 	.balign	4096
@@ -174,4 +195,7 @@ xenpv_traps:
 xenpv_info:
 	.skip	8
 user_caller:
+	.skip	8
+/* A context is being tried: a trap in kernel mode ends it too. */
+context_tried:
 	.skip	8

@@ -20,7 +20,8 @@ extern uint64_t xenpv_try_store(uint64_t address, uint64_t value);
 extern uint64_t xenpv_try_exchange(uint64_t address, uint64_t value);
 /* Runs user code at an address until it traps into the kernel. */
 extern void xenpv_try_user(uint64_t address, uint64_t stack, uint64_t rflags);
-
+/* iret from a frame; returns by the trap that comes of it. */
+extern void xenpv_try_context(uint64_t frame);
 
 static inline uint64_t xenpv_entry_stack(void)
 {
