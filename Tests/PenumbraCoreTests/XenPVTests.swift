@@ -211,6 +211,19 @@ extension MemoryTests {
             #expect(guest.vcpu().page.pointee.cr3_user != 0)
         }
 
+        @Test("a call in a read-only list leaves to the module what it has to do, result or not")
+        func readOnlyList() {
+            let guest = XenMachine()
+            let readOnly = XenMachine.records + 0x10_0000
+            var none: [Int] = []
+            guest.machine.map(readOnly, to: 40, root: 1, tables: &none, bits: 0x5)
+            guest.write([Hypercall.mmuExtended, 0, XenMachine.records + 0x800, 1, 0, domainSelf])
+            guest.write([13, XenMachine.records + 0x1000, 8], at: 0x800)
+            let answer = guest.call(Hypercall.multicall, readOnly, 1)
+            #expect(answer.result == -14)
+            #expect(answer.exits.contains(PENUMBRA_EXIT_SLICE), "the LDT is loaded on the way in")
+        }
+
         @Test("the map of machine frames is the identity: only that can be asked for")
         func identity() {
             let guest = XenMachine()

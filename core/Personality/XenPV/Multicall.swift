@@ -75,7 +75,9 @@ extension XenPV {
         var progress = progress
         if case .leave(let value, let reason, let argument) = answer {
             let stored = store(value, vcpu, rest)
-            guard case .done = stored else { return end(Answer(stored), vcpu, rest) }
+            guard case .done = stored else {
+                return end(unstored(stored, reason, argument), vcpu, rest)
+            }
             rest.first &+= MulticallEntry.size
             rest.second &-= 1
             vcpu.arguments = rest
@@ -84,7 +86,16 @@ extension XenPV {
         }
         let place = GuestVirtual(rest.first &+ MulticallEntry.argumentsOffset)
         let stored = vcpu.copyOut(&progress, to: place, bytes: 40)
-        guard case .done = stored else { return end(Answer(stored), vcpu, rest) }
+        guard case .done = stored else {
+            return end(unstored(stored, PENUMBRA_EXIT_SLICE, 0), vcpu, rest)
+        }
         return end(answer, vcpu, rest)
+    }
+
+    /// The answer for a call whose result or progress cannot be stored. What it left to the module is due
+    /// all the same: a new LDT, for one, is loaded on the next way in.
+    private static func unstored(_ status: MemoryStatus, _ reason: Int32, _ argument: UInt64) -> Answer {
+        guard case .value(let value) = Answer(status) else { return Answer(status) }
+        return .leave(value: value, reason: reason, argument: argument)
     }
 }
