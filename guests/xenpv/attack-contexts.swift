@@ -206,8 +206,26 @@ private func dataSegments() {
     Context(rax: 15).run("loaded")
     check(extended(Extended.setLDT, 0, 0) == 0, "and no LDT any more")
     check(call(Call.scheduler, 0) == 0, "out of the world and in again")
+    unloadedTable()
     userGS()
     globalTable()
+}
+
+/// A new LDT by a list whose result cannot be stored: selectors of it load, or do not, and ring 0, which
+/// loads one for the guest, has the same table as the guest's question was checked against.
+private func unloadedTable() {
+    let list = Arena.address(40)
+    kit_store64(list, Call.mmuExtended)
+    kit_store64(list + 16, list + 0x800)
+    kit_store64(list + 24, 1)
+    kit_store64(list + 40, domainSelf)
+    kit_store64(list + 0x800, Extended.setLDT)
+    kit_store64(list + 0x808, Arena.address(16))
+    kit_store64(list + 0x810, 8192)
+    store(entry: (Arena.first + 40) << 12 | Entry.present | Entry.user, frame: Arena.first + 1, slot: 1)
+    check(call(Call.multicall, Code.low + 0x1000, 1) == Refused.fault, "a list that is read-only")
+    check(call(Call.setSegmentBase, 3, 0xf3 << 3 | 7) == 0, "a readable segment of it")
+    check(call(Call.setSegmentBase, 3, 0) == 0, "none")
 }
 
 /// SEGBASE_GS_USER_SEL, for which ring 0 itself loads the selector.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A list of operations, each of which takes thousands of entries from the shadows: 64 tables dropped
-// at once, their 32,768 entries in long reverse lists. Once in half a second of one entry, interrupts
-// off; now in slices by what is taken.
+// A list of operations, each of which takes hundreds of entries from the shadows: 64 tables dropped at
+// once, their 32,768 entries in reverse lists of 1024, out of order. The core must let interrupts in
+// between, and lose none of them.
 // Attack: time
 // Expect: exit 0
 import XenKit
