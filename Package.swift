@@ -106,7 +106,7 @@ let package = Package(
         .testTarget(
             name: "PenumbraCLITests",
             dependencies: [
-                "penumbra", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "penumbra", "CPenumbra", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
         // Checks the core's disassembly; see docs/core.md.

@@ -3,13 +3,43 @@
 #ifndef PENUMBRA_COMPAT_H
 #define PENUMBRA_COMPAT_H
 
+#ifdef __ASSEMBLY__
+#include <asm/alternative.h>
+#include <asm/cpufeatures.h>
+#include <asm/nospec-branch.h>
+
+/*
+ * Makes the host's returns safe from predictions that a guest trained (AMD's retbleed and SRSO),
+ * where and how the host does. 6.2 has a macro for the way from a guest. Clobbers rax, rcx, rdx.
+ */
+	.macro COMPAT_UNTRAIN_RETURNS
+#ifdef UNTRAIN_RET_VM
+	UNTRAIN_RET_VM
+#else
+	UNTRAIN_RET
+#ifdef X86_FEATURE_IBPB_ON_VMEXIT
+	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT
+#endif
+#endif
+	.endm
+
+/* The branch history is a guest's: cleared where the host clears it by instructions. 6.9 and later stable versions. */
+	.macro COMPAT_CLEAR_BRANCH_HISTORY
+#ifdef X86_FEATURE_CLEAR_BHB_LOOP_ON_VMEXIT
+	CLEAR_BRANCH_HISTORY_VMEXIT
+#endif
+	.endm
+#else
+
 #include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/smp.h>
 #include <linux/version.h>
+#include <asm/cpufeature.h>
 #include <asm/mce.h>
+#include <asm/nospec-branch.h>
 #include <asm/ptrace.h>
 
 /* 6.8 dropped the count. */
@@ -72,4 +102,46 @@ static inline void compat_machine_check(void)
 #endif
 }
 
+/* Vulnerabilities that kernels learned of after 6.1.0; those that do not know them do nothing either. */
+static inline bool compat_bug_rfds(void)
+{
+#ifdef X86_BUG_RFDS
+	return boot_cpu_has_bug(X86_BUG_RFDS);
+#else
+	return false;
+#endif
+}
+
+static inline bool compat_bug_tsa(void)
+{
+#ifdef X86_BUG_TSA
+	return boot_cpu_has_bug(X86_BUG_TSA);
+#else
+	return false;
+#endif
+}
+
+/* The host executes VERW on its way to user mode. */
+static inline bool compat_host_clears_buffers(void)
+{
+#ifdef X86_FEATURE_CLEAR_CPU_BUF
+	return boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF);
+#else
+	return false;
+#endif
+}
+
+/* Has the host execute IBPB before this CPU's next user mode; false: it knows no such thing (VMSCAPE). */
+static inline bool compat_ibpb_before_user_mode(void)
+{
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	if (static_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER)) {
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+		return true;
+	}
+#endif
+	return false;
+}
+
+#endif
 #endif

@@ -2,7 +2,8 @@
 /* The core image, the only ring-0 code that ever runs in slot 261. */
 #include <linux/linkage.h>
 
-	.section .rodata, "a"
+	/* Writable until the module has chosen its barriers (penumbra_barriers_init). */
+	.section .data..ro_after_init, "aw"
 	.balign 4096
 SYM_DATA_START(penumbra_core_image)
 	.incbin PENUMBRA_CORE_IMAGE_FILE

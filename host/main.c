@@ -249,6 +249,8 @@ static int get_info(void __user *argument)
 		.pinned_pages = atomic_long_read(&penumbra_pinned_pages),
 		.pool_pages = atomic_long_read(&penumbra_pool_pages),
 		.table_pages = atomic_long_read(&penumbra_table_pages),
+		.cpu_facts = penumbra_machine.cpu_facts,
+		.barriers = penumbra_machine.barriers,
 	};
 
 	if (image_is_debug())
@@ -303,7 +305,10 @@ static int check_image(void)
 	if (IS_ALIGNED((unsigned long)image, PAGE_SIZE) && size >= sizeof(*image) &&
 	    image->magic == PENUMBRA_IMAGE_MAGIC &&
 	    image->entry_text_size + image->text_size + image->constants_size == size &&
-	    image->build_id - PENUMBRA_CORE_IMAGE + 20 <= size)
+	    image->build_id - PENUMBRA_CORE_IMAGE + 20 <= size &&
+	    image->diversions - PENUMBRA_CORE_IMAGE +
+			    image->diversion_count * sizeof(struct penumbra_diversion) <=
+		    image->entry_text_size)
 		return 0;
 	penumbra_err("the embedded core image is damaged\n");
 	return -ENOEXEC;
@@ -313,6 +318,8 @@ static int __init penumbra_init(void)
 {
 	int error = check_image();
 
+	if (!error)
+		error = penumbra_barriers_init();
 	if (!error)
 		error = penumbra_world_init();
 	if (error)

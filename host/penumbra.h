@@ -7,6 +7,7 @@
  *   vcpu.c      a vCPU: the page, the descriptor tables, the run loop, timer and kicks
  *   world.c     one entry into the core's world and back, with interrupts off
  *   switch.S    the CR3 step of it
+ *   barriers.c  barriers against transient execution: the choice, and those that are the module's
  *   watchdog.c  vCPUs that never come back from the core
  *   eventfd.c   eventfds to and from the guest
  *
@@ -19,6 +20,7 @@
 #include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
+#include <linux/jump_label.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -28,6 +30,7 @@
 #include <linux/wait.h>
 #include <asm/fpu/api.h>
 
+#include <penumbra/barriers.h>
 #include <penumbra/device.h>
 #include <penumbra/exit.h>
 #include <penumbra/image.h>
@@ -61,6 +64,7 @@ struct penumbra_vm_region {
 
 struct penumbra_vm_host {
 	struct mm_struct *mm; /* the creator; nobody else may use the VM */
+	u64 number;           /* never used twice, from 1 */
 	struct mutex lock;
 	struct penumbra_vm *page;
 
@@ -129,6 +133,8 @@ struct penumbra_machine {
 	u64 host_xcr0;
 	u32 vm_flags;       /* PENUMBRA_VM_* that every VM gets */
 	u32 features;       /* PENUMBRA_FEATURE_* */
+	u32 cpu_facts;      /* PENUMBRA_CPU_* */
+	u32 barriers;       /* PENUMBRA_BARRIER_* in use */
 	bool debug_store;   /* PEBS could write to linear addresses */
 };
 extern struct penumbra_machine penumbra_machine;
@@ -206,6 +212,14 @@ asmlinkage void penumbra_switch(struct penumbra_vcpu *page, u64 page_address, u6
 				u64 world_enter);
 asmlinkage void penumbra_call_handler(unsigned long handler);
 extern u64 penumbra_cr3_noflush;
+
+/* barriers.c */
+int penumbra_barriers_init(void);
+DECLARE_STATIC_KEY_FALSE(penumbra_ibpb_vm);
+DECLARE_STATIC_KEY_FALSE(penumbra_ibpb_vmm);
+/* Before an entry, with interrupts off; on the way to the VMM. */
+void penumbra_ibpb_between_vms(struct penumbra_vcpu_host *vcpu);
+void penumbra_ibpb_before_vmm(struct penumbra_vcpu_host *vcpu);
 
 /* watchdog.c */
 int penumbra_watchdog_init(void);

@@ -10,6 +10,7 @@
 #include <asm/segment.h>
 #include <asm/ibt.h>
 #include <penumbra_offsets.h>
+#include "compat.h"
 
 	.section .text, "ax"
 
@@ -31,14 +32,15 @@ SYM_FUNC_START(penumbra_switch)
 	movq	%rax, VCPU_RETURN_RIP(%rdi)
 	movq	%rsp, VCPU_HOST_RSP(%rdi)
 	movq	%rdx, %cr3
-	/* The address is the module's own, from the embedded image. */
-	ANNOTATE_RETPOLINE_SAFE
-	call	*%rcx
+	CALL_NOSPEC rcx
 .Lback:
 	ENDBR
 	popq	%rdi
 	movq	VCPU_HOST_CR3(%rdi), %rax
 	movq	%rax, %cr3
+	/* What the host does itself on the way from a guest; the core has refilled the return stack. */
+	COMPAT_UNTRAIN_RETURNS
+	COMPAT_CLEAR_BRANCH_HISTORY
 	popq	%r15
 	popq	%r14
 	popq	%r13

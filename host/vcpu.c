@@ -531,6 +531,8 @@ int penumbra_vcpu_run(struct penumbra_vcpu_host *vcpu)
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	penumbra_world_refresh_bridge(vcpu);
 	result = run_until_exit(vcpu);
+	if (static_branch_unlikely(&penumbra_ibpb_vmm))
+		penumbra_ibpb_before_vmm(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	penumbra_watchdog_remove(vcpu);
 	mutex_unlock(&vcpu->mutex);

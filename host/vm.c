@@ -31,6 +31,7 @@
 #define POPULATE_BATCH 32
 
 atomic_long_t penumbra_vms, penumbra_vcpus;
+static atomic64_t vms_made; /* since the module was loaded */
 atomic_long_t penumbra_pinned_pages, penumbra_pool_pages, penumbra_table_pages;
 
 static void count(long *own, atomic_long_t *total, long n)
@@ -264,6 +265,7 @@ struct penumbra_vm_host *penumbra_vm_create(const struct penumbra_create_vm *arg
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	vm->mm = current->mm;
+	vm->number = atomic64_inc_return(&vms_made);
 	mmgrab(vm->mm);
 	mutex_init(&vm->lock);
 	spin_lock_init(&vm->event_lock);

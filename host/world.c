@@ -21,6 +21,10 @@
 #include "compat.h"
 #include "penumbra.h"
 
+/* CPUID leaf 7, subleaf 0 (SDM vol. 2, CPUID). */
+#define CPUID_7_EBX_SMEP BIT(7)
+#define CPUID_7_EBX_SMAP BIT(20)
+#define CPUID_7_ECX_UMIP BIT(2)
 #define KERNEL_HALF 256 /* first top-level entry of the kernel's half */
 /* What SYSCALL must clear for the core: interrupts, direction, traps, AC (SMAP), NT. */
 #define SYSCALL_MASK_NEEDED \
@@ -40,31 +44,28 @@ struct host_registers {
 
 /* ---- load time ---- */
 
-static bool emulated_by_tcg(void)
-{
-	u32 registers[4];
-
-	if (!boot_cpu_has(X86_FEATURE_HYPERVISOR))
-		return false;
-	cpuid(0x40000000, &registers[0], &registers[1], &registers[2], &registers[3]);
-	return !memcmp(&registers[1], "TCGTCGTCGTCG", 12);
-}
-
 /*
  * CR4 of the guest's world, a list of what is set. PGE stays clear: guests use the host's
- * kernel addresses, and a global entry of the host's would match them. QEMU's TCG reads
- * the stack of an IRET executed at CPL 3 as supervisor, so SMAP would fault it: off there.
+ * kernel addresses, and a global entry of the host's would match them. SMEP, SMAP and UMIP
+ * are on where the CPU has them, even if the host does without: all CPUs with FSGSBASE have
+ * the leaf that says so. QEMU's TCG reads the stack of an IRET executed at CPL 3 as
+ * supervisor, so SMAP would fault it: off there.
  */
 static u64 choose_guest_cr4(void)
 {
+	u32 eax, ebx, ecx, edx;
 	u64 host = native_read_cr4();
 	u64 cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE |
 		  X86_CR4_FSGSBASE;
 
-	cr4 |= host & (X86_CR4_MCE | X86_CR4_PCIDE | X86_CR4_LA57 | X86_CR4_VMXE |
-		       X86_CR4_SMEP | X86_CR4_UMIP);
-	if (host & X86_CR4_SMAP && !emulated_by_tcg())
+	cr4 |= host & (X86_CR4_MCE | X86_CR4_PCIDE | X86_CR4_LA57 | X86_CR4_VMXE);
+	cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+	if (ebx & CPUID_7_EBX_SMEP)
+		cr4 |= X86_CR4_SMEP;
+	if (ebx & CPUID_7_EBX_SMAP && !(penumbra_machine.cpu_facts & PENUMBRA_CPU_EMULATED))
 		cr4 |= X86_CR4_SMAP;
+	if (ecx & CPUID_7_ECX_UMIP)
+		cr4 |= X86_CR4_UMIP;
 	return cr4;
 }
 
@@ -107,7 +108,7 @@ int penumbra_world_init(void)
 	/* Components that need a permission of the kernel's (AMX) are not offered. */
 	machine->offered_xcr0 = machine->host_xcr0 & ~(u64)(XFEATURE_MASK_XTILE);
 	machine->debug_store = boot_cpu_has(X86_FEATURE_DTES64) && boot_cpu_has(X86_FEATURE_DS);
-	if (boot_cpu_has_bug(X86_BUG_CPU_MELTDOWN)) {
+	if (machine->barriers & PENUMBRA_BARRIER_RESTRICTED_VIEW) {
 		machine->vm_flags |= PENUMBRA_VM_RESTRICTED;
 		machine->features |= PENUMBRA_FEATURE_RESTRICTED;
 	}
@@ -123,6 +124,10 @@ int penumbra_world_init(void)
 		machine->vm_flags |= PENUMBRA_VM_SMAP;
 		machine->features |= PENUMBRA_FEATURE_SMAP;
 	}
+	if (machine->guest_cr4 & X86_CR4_SMEP)
+		machine->features |= PENUMBRA_FEATURE_SMEP;
+	if (machine->guest_cr4 & X86_CR4_UMIP)
+		machine->features |= PENUMBRA_FEATURE_UMIP;
 	return 0;
 }
 
@@ -326,8 +331,15 @@ u32 penumbra_world_run(struct penumbra_vcpu_host *vcpu)
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
 	move_to_cpu(vcpu, vcpu->cpu);
+	if (static_branch_unlikely(&penumbra_ibpb_vm))
+		penumbra_ibpb_between_vms(vcpu);
 	leave_host(vcpu, &host);
 	penumbra_switch(page, vcpu->page_address, page->bridge_cr3, penumbra_image()->world_enter);
+	/* Some CPUs let IBRS count only from when it is written in the more privileged mode. */
+	if (static_cpu_has(X86_FEATURE_KERNEL_IBRS))
+		native_wrmsrl(MSR_IA32_SPEC_CTRL, this_cpu_read(x86_spec_ctrl_current));
+	if (static_branch_unlikely(&penumbra_ibpb_vmm))
+		compat_ibpb_before_user_mode();
 	return_to_host(vcpu, &host);
 	reason = page->exit_reason;
 out:

@@ -18,7 +18,11 @@ public struct HostChecks: Sendable {
     public init(root: String = "") { self.root = root }
 
     public func all() -> [Check] {
-        [features(), processContexts(), virtualization(), kernel(), headers(), signatures()]
+        [
+            features(), processContexts(), virtualization(), mitigations(), siblingThreads(), kernel(),
+            headers(),
+            signatures(),
+        ]
     }
 
     private func text(_ path: String) -> String? { Files.text(root + path) }
@@ -51,6 +55,35 @@ public struct HostChecks: Sendable {
     func virtualization() -> Check {
         let kind = flags.contains("vmx") ? "Intel VT-x" : flags.contains("svm") ? "AMD-V" : nil
         return .ok("hardware virtualization", kind.map { "\($0) is there; not needed" } ?? "none; not needed")
+    }
+
+    /// What the kernel says of its CPU's vulnerabilities: lines as "Mitigation: PTI", by file name.
+    private func vulnerabilities(_ isMeant: (String) -> Bool) -> [String] {
+        let directory = "/sys/devices/system/cpu/vulnerabilities"
+        return Files.list(root + directory).filter { text("\(directory)/\($0)").map(isMeant) ?? false }
+            .sorted()
+    }
+
+    func mitigations() -> Check {
+        let open = vulnerabilities { $0.hasPrefix("Vulnerable") }
+        if open.isEmpty { return .ok("host's mitigations", "none that the CPU needs is missing") }
+        return .warning(
+            "host's mitigations", "the kernel itself is open to \(open.joined(separator: ", "))",
+            "boot without mitigations=off and its like, and update the CPU's microcode")
+    }
+
+    /// Threads of a core share buffers and the first-level cache: no barrier at a switch keeps one from reading
+    /// what the other uses meanwhile.
+    func siblingThreads() -> Check {
+        let sharing = ["l1tf", "mds", "tsx_async_abort"]
+        guard text("/sys/devices/system/cpu/smt/active")?.hasPrefix("1") == true else {
+            return .ok("sibling threads", "off, or none")
+        }
+        let affected = vulnerabilities { !$0.hasPrefix("Not affected") }.filter(sharing.contains)
+        if affected.isEmpty { return .ok("sibling threads", "on; the CPU is not known to leak between them") }
+        return .warning(
+            "sibling threads", "on, and the CPU leaks between them (\(affected.joined(separator: ", ")))",
+            "for hostile guests: echo off > /sys/devices/system/cpu/smt/control, or boot with nosmt")
     }
 
     func kernel() -> Check {

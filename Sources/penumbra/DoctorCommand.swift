@@ -29,6 +29,7 @@ struct DoctorCommand: ParsableCommand {
         do {
             let info = try Device().info()
             return [.ok("module", "\(VMMError.devicePath) answers"), version(info), core(info, installation)]
+                + SpeculationCheck(info).checks
         } catch VMMError.noDevice {
             return [
                 .warning(

@@ -26,12 +26,16 @@ struct InfoCommand: ParsableCommand {
         let features = [
             (PENUMBRA_FEATURE_RESTRICTED, "restricted"), (PENUMBRA_FEATURE_LA57, "la57"),
             (PENUMBRA_FEATURE_PCID, "pcid"), (PENUMBRA_FEATURE_SMAP, "smap"),
+            (PENUMBRA_FEATURE_SMEP, "smep"), (PENUMBRA_FEATURE_UMIP, "umip"),
             (PENUMBRA_FEATURE_DEBUG_CORE, "debug-core"),
         ].filter { info.features & UInt32($0.0) != 0 }.map { JSON.string($0.1) }
+        let speculation = Speculation(info)
         return [
             ("version", .number(UInt64(info.version))),
             ("build-id", .string(BuildID(info).digits)),
             ("features", .array(features)),
+            ("cpu", .array(speculation.factNames.map(JSON.string))),
+            ("barriers", .array(speculation.barrierNames.map(JSON.string))),
             ("max-vcpus", .number(UInt64(info.max_vcpus))),
             ("vms", .number(info.vms)), ("vcpus", .number(info.vcpus)),
             ("pinned-pages", .number(info.pinned_pages)), ("pool-pages", .number(info.pool_pages)),

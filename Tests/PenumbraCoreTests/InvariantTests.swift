@@ -98,6 +98,12 @@ extension MemoryTests {
             page.descriptor.pointee.occupancy[0] &= ~1
             expect(.occupancy)
         }
+        @Test("an address in an entry that is not present, as L1TF reads it") func absentAddress() {
+            page[slot] = ShadowEntry(page[slot].value & ~1)
+            page.descriptor.pointee.occupancy[slot / 64] &= ~(1 << UInt64(slot % 64))
+            page.descriptor.pointee.live -= 1
+            expect(.occupancy)
+        }
         @Test("a wrong count of entries") func liveCount() {
             page.descriptor.pointee.live += 1
             expect(.occupancy)

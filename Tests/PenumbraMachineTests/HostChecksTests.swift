@@ -51,6 +51,27 @@ import Testing
         #expect(checks.signatures().status == status)
     }
 
+    @Test func whatTheKernelLeavesOpenIsSeen() throws {
+        let directory = "sys/devices/system/cpu/vulnerabilities"
+        try self.directory.write("Mitigation: PTI\n", to: "\(directory)/meltdown")
+        try self.directory.write("Not affected\n", to: "\(directory)/srbds")
+        #expect(checks.mitigations().status == .ok)
+        try self.directory.write(
+            "Vulnerable: Clear CPU buffers attempted, no microcode\n", to: "\(directory)/mds")
+        #expect(checks.mitigations().status == .warning)
+        #expect(checks.mitigations().finding == "the kernel itself is open to mds")
+    }
+
+    @Test(arguments: [
+        ("1", "Mitigation: PTE Inversion", Check.Status.warning), ("0", "Mitigation: PTE Inversion", .ok),
+        ("1", "Not affected", .ok),
+    ])
+    func threadsThatLeakAreSeen(_ active: String, _ state: String, _ status: Check.Status) throws {
+        try directory.write("\(active)\n", to: "sys/devices/system/cpu/smt/active")
+        try directory.write("\(state)\n", to: "sys/devices/system/cpu/vulnerabilities/l1tf")
+        #expect(checks.siblingThreads().status == status)
+    }
+
     @Test func enforcedSignaturesAreSeen() throws {
         try directory.write("Y\n", to: "sys/module/module/parameters/sig_enforce")
         #expect(checks.signatures().status == .warning)

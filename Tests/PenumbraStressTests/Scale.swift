@@ -21,7 +21,7 @@ enum Scale {
     static func recovering(_ kernel: String, _ cpus: Int) -> MachineKind {
         MachineKind(
             testDescription: "Linux \(kernel), CPUs: \(cpus), machine checks as Intel's", kernel: kernel,
-            core: "release", cpus: cpus, commandLine: "mce=30000000 retbleed=off",
+            core: "release", cpus: cpus, commandLine: "mce=30000000 retbleed=off penumbra.barriers=cpu",
             processor: "max,vendor=GenuineIntel,family=6,model=85")
     }
 
@@ -32,8 +32,8 @@ enum Scale {
 
     static func isolated(_ kernel: String, _ cpus: Int) -> MachineKind {
         MachineKind(
-            testDescription: "Linux \(kernel), CPUs: \(cpus), pti=on", kernel: kernel, core: "release",
-            cpus: cpus, commandLine: "pti=on")
+            testDescription: "Linux \(kernel), CPUs: \(cpus), pti=on, barriers", kernel: kernel,
+            core: "release", cpus: cpus, commandLine: "pti=on \(MachineKind.barriers)")
     }
 
     static func relocated(_ kernel: String, _ cpus: Int) -> MachineKind {

@@ -28,6 +28,10 @@ public struct MachineKind: CustomTestStringConvertible, Sendable {
         self.processor = processor
     }
 
+    /// For the command line: all barriers against transient execution but the restricted view, which guests
+    /// are given one by one.
+    public static let barriers = "penumbra.barriers=rsb-exit,rsb-enter,ibpb-vm,ibpb-vmm,verw"
+
     public var isDebug: Bool { core == "debug" }
 }
 

@@ -28,7 +28,7 @@
         case coreSlot = 8
         /// Slots 257 to 271 of roots are otherwise empty.
         case holeEmpty = 9
-        /// Occupancy bits, count and origins equal the contents.
+        /// Occupancy bits, count and origins equal the contents; what is not present is zero (L1TF).
         case occupancy = 10
         /// Each leaf is in its frame's list of mappings, and each link in its child's parents.
         case reverseMapComplete = 11

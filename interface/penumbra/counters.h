@@ -22,7 +22,7 @@
 	X(33, reclaims) X(34, events_injected)                       \
 	X(35, exceptions_injected) X(36, emulations)                 \
 	X(37, world_entries) X(38, spurious_faults)                  \
-	X(39, nmis_in_core)
+	X(39, nmis_in_core) X(40, ibpbs)
 
 #define PENUMBRA_COUNTER_COUNT 64
 

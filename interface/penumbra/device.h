@@ -12,6 +12,7 @@
 #define PENUMBRA_DEVICE_H
 
 #include "types.h"
+#include "barriers.h"
 #include "counters.h"
 
 #ifndef __ASSEMBLER__
@@ -29,6 +30,8 @@
 #define PENUMBRA_FEATURE_PCID 4
 #define PENUMBRA_FEATURE_SMAP 8
 #define PENUMBRA_FEATURE_DEBUG_CORE 16 /* the core was built with its checker */
+#define PENUMBRA_FEATURE_SMEP 32
+#define PENUMBRA_FEATURE_UMIP 64
 
 struct penumbra_info {
 	penumbra_u32 version; /* PENUMBRA_INTERFACE_VERSION */
@@ -37,7 +40,9 @@ struct penumbra_info {
 	penumbra_u32 max_vcpus;
 	/* What the module holds right now, over all VMs: all zero when no VM exists. */
 	penumbra_u64 vms, vcpus, pinned_pages, pool_pages, table_pages;
-	penumbra_u64 reserved[4];
+	penumbra_u32 cpu_facts; /* PENUMBRA_CPU_* */
+	penumbra_u32 barriers;  /* PENUMBRA_BARRIER_*: those in use */
+	penumbra_u64 reserved[3];
 };
 
 /* penumbra_create_vm.flags */

@@ -3,6 +3,10 @@
  * The core image as the module embeds it: a flat binary, linked at PENUMBRA_CORE_IMAGE,
  * this header first. Three runs of whole pages follow one another: entry text (both
  * views, executable), text (full view, executable), constants (full view, read-only).
+ *
+ * Diversions. A CPU that needs no barrier executes none, nor a test for one: at load the
+ * module writes a jump to `target` over the five bytes at `site` of each diversion whose
+ * barriers have all been chosen (barriers.h). Of several for one site the last counts.
  */
 #ifndef PENUMBRA_IMAGE_H
 #define PENUMBRA_IMAGE_H
@@ -26,7 +30,15 @@ struct penumbra_image_header {
 	penumbra_u64 syscall_entry_smap; /* LSTAR with SMAP */
 	penumbra_u64 syscall32_entry;    /* CSTAR */
 	penumbra_u64 build_id;           /* of the GNU build-id note */
+	penumbra_u64 diversions;         /* struct penumbra_diversion[], all of the entry text */
+	penumbra_u64 diversion_count;
 };
-PENUMBRA_ASSERT_SIZE(struct penumbra_image_header, 88);
+PENUMBRA_ASSERT_SIZE(struct penumbra_image_header, 104);
+
+struct penumbra_diversion {
+	penumbra_u64 site, target; /* addresses in the entry text */
+	penumbra_u64 barriers;     /* PENUMBRA_BARRIER_* */
+};
+PENUMBRA_ASSERT_SIZE(struct penumbra_diversion, 24);
 #endif
 #endif

@@ -16,6 +16,7 @@
  */
 #include "penumbra_offsets.h"
 #include <penumbra/address_map.h>
+#include <penumbra/barriers.h>
 #include <penumbra/counters.h>
 #include <penumbra/exit.h>
 #include <penumbra/image.h>
@@ -142,6 +143,26 @@
 	pushq	$\vector
 	.endm
 
+	/*
+	 * Fills the return stack, of 32 entries at most, with the int3 behind each call: no entry is
+	 * left that someone else's calls made. Needs 256 bytes of stack.
+	 */
+	.macro FILL_RETURN_STACK
+	.rept	32
+	call	. + 6			/* five bytes, and the int3 */
+	int3
+	.endr
+	addq	$(32 * 8), %rsp
+	lfence
+	.endm
+
+	/* The instruction between that label and here is one that a diversion may replace. */
+	.macro DIVERTIBLE site
+	.if	. - \site < 5
+	.error	"\site is too short for a jump"
+	.endif
+	.endm
+
 	.section .header, "a"
 	.globl	image_header
 image_header:
@@ -160,6 +181,8 @@ image_header:
 	.quad	syscall_entry_smap
 	.quad	syscall32_entry
 	.quad	image_build_id
+	.quad	diversion_table
+	.quad	(diversion_table_end - diversion_table) / 24
 
 	.section .entry.text, "ax"
 
@@ -343,10 +366,31 @@ resume_call:
 	/* RSP = &frame.rip; every other register is the guest's. */
 return_check:
 	cmpq	$0, (VCPU_ATTENTION - VCPU_FRAME_RIP)(%rsp)
+	DIVERTIBLE return_check
 	jne	return_attention
 return_iret:
 	iretq
 .Lreturn_end:
+
+	/*
+	 * The same with VERW. Guest user mode must not find what the core and the guest kernel left
+	 * in buffers: this stands for the VERW that a kernel without a hypervisor executes itself
+	 * before it returns to its user. A wrong guess of the mode ends at iretq, which serialises.
+	 */
+return_check_verw:
+	cmpb	$PENUMBRA_MODE_USER, (VCPU_GUEST_MODE - VCPU_FRAME_RIP)(%rsp)
+	jne	1f
+	verw	verw_selector(%rip)
+1:	cmpq	$0, (VCPU_ATTENTION - VCPU_FRAME_RIP)(%rsp)
+	jne	return_attention
+return_iret_verw:
+	iretq
+.Lreturn_verw_end:
+
+	/* Of the forms of VERW only the one with a memory operand clears buffers. */
+	.balign 2
+verw_selector:
+	.word	PENUMBRA_SEL_CORE_SS
 
 resume_call_restricted:
 	GUEST_CR3 %rax
@@ -524,6 +568,7 @@ restart_window:
 	.balign 8
 window_table:
 	.quad	return_check, .Lreturn_end, VCPU_FRAME_RIP
+	.quad	return_check_verw, .Lreturn_verw_end, VCPU_FRAME_RIP
 	.quad	sysret_check_syscall_entry, .Lsysret_end_syscall_entry, VCPU_FRAME_END
 	.quad	sysret_check_syscall_entry_smap, .Lsysret_end_syscall_entry_smap, VCPU_FRAME_END
 	.quad	0, 0, 0
@@ -625,6 +670,9 @@ entry_core:
 2:	addq	$24, %rcx
 	cmpq	$0, 0(%rcx)
 	jne	1b
+	leaq	return_iret_verw(%rip), %rcx
+	cmpq	%rcx, %rax
+	je	iret_fault
 	jmp	core_bug
 3:	movq	16(%rcx), %rcx		/* go on at the fix-up, in the interrupted context */
 	movq	%rcx, 32(%rsp)
@@ -757,6 +805,19 @@ load_gs_end:
 	jz	1f
 	movq	%rax, %dr7
 1:	incq	VCPU_COUNTER_world_entries(%rbx)
+world_enter_end:
+	.byte	0xe9			/* jmp resume, in its long form: a diversion may replace it */
+	.long	resume - world_enter_end - 5
+	int3
+
+	/* Predictions of the host's returns, and what it left in buffers, are not the guest's. */
+enter_rsb:
+	FILL_RETURN_STACK
+	jmp	resume
+enter_rsb_verw:
+	FILL_RETURN_STACK
+enter_verw:
+	verw	verw_selector(%rip)
 	jmp	resume
 
 	/* A selector that no longer loads becomes null, as after a descriptor's removal. */
@@ -816,7 +877,33 @@ world_exit:
 	movq	VCPU_HOST_GS_BASE(%rbx), %rax
 	wrgsbase %rax
 	lidt	VCPU_HOST_IDTR(%rbx)
+world_exit_return:
 	jmpq	*VCPU_RETURN_RIP(%rbx)
+	DIVERTIBLE world_exit_return
+	int3
+
+	/*
+	 * The same where branches are predicted from the guest's. The guest runs at the host's kernel
+	 * addresses, so SMEP does not keep its entries in the return stack from being of use, and the
+	 * host is mapped by now: no near return before the fill, no indirect jump at all. A far return
+	 * is not predicted.
+	 */
+world_exit_rsb:
+	FILL_RETURN_STACK
+	pushq	$PENUMBRA_SEL_CORE_CS	/* the host's own */
+	pushq	VCPU_RETURN_RIP(%rbx)
+	lretq
+	int3
+
+	/* See interface/penumbra/image.h. */
+	.balign 8
+diversion_table:
+	.quad	world_enter_end, enter_rsb, PENUMBRA_BARRIER_RSB_ENTER
+	.quad	world_enter_end, enter_verw, PENUMBRA_BARRIER_VERW
+	.quad	world_enter_end, enter_rsb_verw, PENUMBRA_BARRIER_RSB_ENTER | PENUMBRA_BARRIER_VERW
+	.quad	return_check, return_check_verw, PENUMBRA_BARRIER_VERW
+	.quad	world_exit_return, world_exit_rsb, PENUMBRA_BARRIER_RSB_EXIT
+diversion_table_end:
 
 /* ---- 6. guest memory by guest address, for the core's Swift ----------------------- */
 
