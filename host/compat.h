@@ -35,6 +35,7 @@
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/version.h>
 #include <asm/cpufeature.h>
@@ -88,6 +89,16 @@ static inline void compat_rcu_note_guest(void)
 	rcu_virt_note_context_switch();
 #else
 	rcu_virt_note_context_switch(smp_processor_id());
+#endif
+}
+
+/* ns that a thread was ready and another ran; kernels that do not count it have stolen nothing. */
+static inline u64 compat_run_delay(const struct task_struct *task)
+{
+#ifdef CONFIG_SCHED_INFO
+	return READ_ONCE(task->sched_info.run_delay);
+#else
+	return 0;
 #endif
 }
 

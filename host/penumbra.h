@@ -118,6 +118,7 @@ struct penumbra_vcpu_host {
 	int cpu;     /* while in guest mode */
 	int tss_cpu; /* whose TSS descriptor our GDT holds */
 	bool halted;
+	u64 waited; /* ns that the thread that runs it has waited for a CPU, as last seen */
 
 	/* Watchdog. */
 	struct list_head running;

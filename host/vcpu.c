@@ -350,11 +350,11 @@ static void acknowledge(void *unused)
 }
 
 /*
- * The core wants these vCPUs out of guest mode, so that what they hold in their TLBs is
- * gone when this returns: every entry into the world begins with a full flush, so one
+ * With `waits` the core wants these vCPUs out of guest mode, so that what they hold in their
+ * TLBs is gone when this returns: every entry into the world begins with a full flush, so one
  * interrupt that has been taken is enough.
  */
-static void kick_and_wait(struct penumbra_vcpu_host *from, u64 mask)
+static void kick_others(struct penumbra_vcpu_host *from, u64 mask, bool waits)
 {
 	struct penumbra_vm_host *vm = from->vm;
 	u32 id;
@@ -364,6 +364,10 @@ static void kick_and_wait(struct penumbra_vcpu_host *from, u64 mask)
 
 		if (!vcpu || vcpu == from || !(mask >> id & 1))
 			continue;
+		if (!waits) {
+			penumbra_vcpu_kick(vcpu);
+			continue;
+		}
 		smp_mb();
 		if (READ_ONCE(vcpu->mode) == PENUMBRA_IN_GUEST)
 			smp_call_function_single(READ_ONCE(vcpu->cpu), acknowledge, NULL, 1);
@@ -474,7 +478,7 @@ static int serve_exit(struct penumbra_vcpu_host *vcpu, u32 reason)
 		error = penumbra_vm_grow(vcpu->vm);
 		return error ? crash(vcpu, PENUMBRA_CRASH_OUT_OF_MEMORY) : STAY;
 	case PENUMBRA_EXIT_KICK:
-		kick_and_wait(vcpu, page->exit_arg[0]);
+		kick_others(vcpu, page->exit_arg[0], page->exit_arg[1] & PENUMBRA_KICK_WAITS);
 		return STAY;
 	case PENUMBRA_EXIT_REQUEST:
 		penumbra_vcpu_attention(vcpu, PENUMBRA_ATTENTION_DONE);
@@ -487,6 +491,21 @@ static int serve_exit(struct penumbra_vcpu_host *vcpu, u32 reason)
 	default:
 		return crash(vcpu, PENUMBRA_CRASH_PROTOCOL);
 	}
+}
+
+/*
+ * How long this thread has waited for a CPU, by the scheduler's own account, is what the guest
+ * knows as stolen time. It grows with changes of CPU and of thread only: mostly this is a look.
+ */
+static void note_stolen_time(struct penumbra_vcpu_host *vcpu)
+{
+	u64 waited = compat_run_delay(current);
+
+	if (likely(waited == vcpu->waited))
+		return;
+	vcpu->page->stolen_time += waited - vcpu->waited;
+	vcpu->waited = waited;
+	penumbra_vcpu_attention(vcpu, PENUMBRA_ATTENTION_EVENT);
 }
 
 static int run_until_exit(struct penumbra_vcpu_host *vcpu)
@@ -507,6 +526,7 @@ static int run_until_exit(struct penumbra_vcpu_host *vcpu)
 		}
 		if (READ_ONCE(vcpu->vm->page->dead))
 			continue;
+		note_stolen_time(vcpu);
 		reason = penumbra_world_run(vcpu);
 		if (reason < PENUMBRA_EXIT_COUNT)
 			vcpu->page->counter[reason]++;
@@ -527,6 +547,7 @@ int penumbra_vcpu_run(struct penumbra_vcpu_host *vcpu)
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;
 	vcpu->run->exit_reason = PENUMBRA_EXIT_NONE;
+	vcpu->waited = compat_run_delay(current);
 	penumbra_watchdog_add(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	penumbra_world_refresh_bridge(vcpu);

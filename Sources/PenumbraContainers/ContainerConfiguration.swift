@@ -81,6 +81,7 @@ public struct ContainerConfiguration: Equatable, Sendable {
 
     /// The guest's, in bytes.
     public var memory: UInt64
+    public var cpus = 1
     /// The digest of a kernel bundle.
     public var kernel: String
     public var logLimits = LogLimits.standard

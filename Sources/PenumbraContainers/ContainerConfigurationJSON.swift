@@ -18,8 +18,8 @@ extension ContainerConfiguration {
             ("memoryMounts", .array(memoryMounts.map(\.json))),
             ("volumeMounts", .array(volumeMounts.map(\.json))), ("network", .string(network.rawValue)),
             ("publishedPorts", .strings(publishedPorts)), ("memory", .number(memory)),
-            ("kernel", .string(kernel)), ("logLimits", logLimits.json), ("labels", .labels(labels)),
-            ("isRemovedAtEnd", .boolean(isRemovedAtEnd)),
+            ("cpus", .number(UInt64(cpus))), ("kernel", .string(kernel)), ("logLimits", logLimits.json),
+            ("labels", .labels(labels)), ("isRemovedAtEnd", .boolean(isRemovedAtEnd)),
         ])
     }
 
@@ -56,6 +56,8 @@ extension ContainerConfiguration {
         // Containers of before there were limits have none written down.
         if let limits = field.json["logLimits"] { logLimits = try LogLimits(limits) }
         labels = try field.labels("labels")
+        // Containers that were made before there was a choice have one.
+        cpus = field.json["cpus"] == nil ? 1 : Int(clamping: try field.number("cpus"))
         isRemovedAtEnd = try field.flag("isRemovedAtEnd")
     }
 }

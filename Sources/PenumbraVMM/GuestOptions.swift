@@ -4,6 +4,8 @@ import CPenumbra
 /// What every kind of guest can be told.
 public struct GuestOptions: Sendable {
     public var memory: MemorySize
+    /// How many vCPUs.
+    public var cpus = 1
     public var commandLine = ""
     /// Guest roots carry the entry view only, also on CPUs that do not need it.
     public var restricted = false

@@ -9,9 +9,11 @@ public final class MicroGuest: Sendable {
     private let run: GuestRun
 
     public init(
-        _ program: [UInt8], cpus: Int = 1, _ options: GuestOptions, on device: Device
+        _ program: [UInt8], _ options: GuestOptions, on device: Device
     ) throws(VMMError) {
-        guard (1...Int(PENUMBRA_MAX_VCPUS)).contains(cpus) else { throw .tooManyCPUs(cpus) }
+        let cpus = options.cpus
+        let limit = Int(PENUMBRA_MAX_VCPUS)
+        guard (1...limit).contains(cpus) else { throw .tooManyCPUs(cpus, limit: limit) }
         let memory = try GuestMemory(size: options.memory.bytes)
         let image = try MicroGuestImage(
             program: program, memory: memory, cpus: cpus, commandLine: options.commandLine,

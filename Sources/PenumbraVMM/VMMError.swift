@@ -18,7 +18,7 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
     case badName(String)
     case outsideMemory(address: UInt64, count: Int)
     case badMemorySize(String)
-    case tooManyCPUs(Int)
+    case tooManyCPUs(Int, limit: Int)
     case commandLineTooLong(limit: Int)
     case brokenRequest(length: UInt32)
     case disk(DiskError)
@@ -56,7 +56,7 @@ public enum VMMError: Error, Equatable, CustomStringConvertible {
             "\(count) bytes at guest-physical 0x\(String(address, radix: 16)) are outside the guest's memory"
         case .badMemorySize(let text):
             "'\(text)' is no size of memory: use 1M to 64G with K, M or G, in whole pages"
-        case .tooManyCPUs(let count): "\(count) is no number of CPUs: use 1 to \(PENUMBRA_MAX_VCPUS)"
+        case .tooManyCPUs(let count, let limit): "\(count) is no number of CPUs: use 1 to \(limit)"
         case .commandLineTooLong(let limit): "the guest's command line is longer than \(limit) bytes"
         case .brokenRequest(let length):
             "the module passed on a request of \(length) bytes, more than one can have"

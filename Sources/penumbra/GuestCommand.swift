@@ -73,13 +73,14 @@ struct GuestCommand: ParsableCommand {
         _ signals: Descriptor, _ explain: @escaping GuestProcess.Explanation
     ) throws -> Int32 {
         var options = GuestOptions(memory: try MemorySize(memory))
+        options.cpus = cpus
         options.commandLine = cmdline
         options.restricted = restricted
         options.debug = debug
         options.poolPages = pool
         let jail = jail.isOff ? nil : try GuestJail.prepare()
         let device = try Device()
-        let guest = try MicroGuest(try Files.read(file), cpus: cpus, options, on: device)
+        let guest = try MicroGuest(try Files.read(file), options, on: device)
         try jail?.close(keptBy: .elsewhere)
         let outcome = try guest.run(timeout: timeout, signals: signals) { bytes in
             try? Output.standard.write(bytes)

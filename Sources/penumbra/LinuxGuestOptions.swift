@@ -12,6 +12,9 @@ struct LinuxGuestOptions: ParsableArguments {
     @Option(help: "The guest's memory.")
     var memory = "256M"
 
+    @Option(help: "Virtual CPUs, \(XenGuest.cpuRange.lowerBound) to \(XenGuest.cpuRange.upperBound).")
+    var cpus = 1
+
     @Option(help: "The VM's name, by which 'penumbra ps' and others know it; else one is made up.")
     var name: String?
 
@@ -37,6 +40,9 @@ struct LinuxGuestOptions: ParsableArguments {
 
     func validate() throws {
         _ = try MemorySize(memory)
+        guard XenGuest.cpuRange.contains(cpus) else {
+            throw ValidationError("--cpus takes 1 to \(XenGuest.cpuRange.upperBound), not \(cpus)")
+        }
         if let name { _ = try GuestName(name) }
         if let timeout, timeout <= 0 { throw ValidationError("--timeout takes a positive number of seconds") }
     }
@@ -46,7 +52,7 @@ struct LinuxGuestOptions: ParsableArguments {
 
     /// These options once more, for the penumbra in the machine.
     func words(kernel: String) -> [String] {
-        var words = ["--memory=\(memory)", "--kernel-name=\(Self.lastName(of: kernel))"]
+        var words = ["--memory=\(memory)", "--cpus=\(cpus)", "--kernel-name=\(Self.lastName(of: kernel))"]
         if let name { words.append("--name=\(name)") }
         if let timeout { words.append("--timeout=\(timeout)") }
         if debug { words.append("--debug") }
@@ -135,6 +141,7 @@ struct LocalGuest {
         _ name: GuestName, sharing shares: [VolumeShare], on device: Device
     ) throws -> XenGuest {
         var settings = GuestOptions(memory: try MemorySize(options.memory))
+        settings.cpus = options.cpus
         settings.commandLine = commandLine
         settings.debug = options.debug
         return try XenGuest(

@@ -23,6 +23,12 @@ import Testing
         #expect(verb.options.name == "web" && verb.options.env == ["A=1"])
     }
 
+    @Test(arguments: [("1", 1), ("4", 4), ("2.0", 2), ("16", 16)])
+    func processorsAreAWholeNumber(text: String, count: Int) throws {
+        let verb = try parse(["run", "--cpus", text, "debian"], as: RunCommand.self)
+        #expect(try verb.options.cpuCount() == count)
+    }
+
     @Test func dashesMayComeBeforeTheImage() throws {
         let verb = try parse(["run", "--", "debian", "ls"], as: RunCommand.self)
         #expect(verb.words.image == "debian" && verb.words.command == ["ls"])
@@ -30,7 +36,9 @@ import Testing
 
     @Test(arguments: [
         ["run"], ["run", "--nosuch", "debian"], ["run", "--name", "a/b", "debian"],
-        ["run", "--memory", "x", "debian"], ["run", "--cpus", "2", "debian"],
+        ["run", "--memory", "x", "debian"], ["run", "--cpus", "17", "debian"],
+        ["run", "--cpus", "0", "debian"], ["run", "--cpus", "1.5", "debian"],
+        ["run", "--cpus", "x", "debian"],
         ["run", "--hostname", "a b", "debian"], ["run", "--hostname", "-a", "debian"],
         ["run", "--workdir", "tmp", "debian"], ["run", "--tmpfs", "run", "debian"],
         ["run", "-v", "data", "debian"], ["run", "-v", "./data:/srv", "debian"],

@@ -34,7 +34,10 @@ final class XenMachine {
             vcpu.page.pointee.start.root_frame = 1
             #expect(machine.run(number) { $0.loadRoot(GuestFrame(1), mode: .kernel) } == .done)
             vcpu.state.pointee.info = info(number)
+            vcpu.state.pointee.infoAddress = UInt64(Self.ram) << 12 + UInt64(number) * 64
         }
+        vcpu(0).bringUpFirst()
+        vcpu(0).state.pointee.awaitsStart = false
         #expect(machine.run { _ in XenPV.prepareStart(self.vcpu(0)) } == .done)
         EventPorts.begin()
     }
@@ -453,7 +456,7 @@ extension MemoryTests {
             }
             #expect(bindTimer() == 0)
             let port = UInt64(guest.word32(8))
-            XenPV.timerExpired(guest.vcpu())
+            #expect(XenPV.timerExpired(guest.vcpu()) == 0)
             #expect(guest.isPending(port))
             #expect(bindTimer() == -17)
             #expect(command(guest, 3, port) == 0)
@@ -500,7 +503,7 @@ extension MemoryTests {
                 group.enter()
                 Thread.detachNewThread {
                     for _ in 0..<rounds {
-                        _ = XenPV.raise(port, on: vcpu)
+                        _ = XenPV.raise(port, on: vcpu, by: vcpu)
                         consumer.waitUntilTaken(port)
                     }
                     group.leave()

@@ -92,12 +92,13 @@ import Testing
     /// Each against what the OCI runtime specification has for it.
     private func flags() throws {
         let show = """
-            echo "$FROM $A $B"; id -u; id -g; pwd; hostname; ulimit -n; grep CapEff /proc/self/status
+            echo "$FROM $A $B"; id -u; id -g; pwd; hostname; nproc; ulimit -n; grep CapEff /proc/self/status
             touch /file 2>/dev/null && echo written; df -k /small | tail -n 1 | awk '{print $2}'
             """
         let finished = try run(
             "-e", "A=1", "--env", "B=two words", "--user", "user", "--workdir", "/tmp", "--hostname", "box",
-            "--ulimit", "nofile=99:100", "--cap-drop", "ALL", "--read-only", "--tmpfs", "/small:size=64k",
+            "--cpus", "2", "--ulimit", "nofile=99:100", "--cap-drop", "ALL", "--read-only", "--tmpfs",
+            "/small:size=64k",
             "busybox:test", "sh", "-c", show)
         #expect(
             finished.output == """
@@ -106,6 +107,7 @@ import Testing
                 1000
                 /tmp
                 box
+                2
                 99
                 CapEff:\t0000000000000000
                 64

@@ -8,6 +8,8 @@ struct LinuxGuest {
     enum Job {
         /// Every program of Programs/: so many random steps, forks, and seconds of vector registers.
         case programs(steps: Int, forks: Int, seconds: Int)
+        /// `memory` and `forks` on every CPU at once, while CPUs go and come.
+        case parallel(steps: Int, forks: Int)
         /// Two processes of each stressor for so many seconds, one stressor after the other.
         case stress([String], seconds: Int)
         /// A process of each stressor, all together.
@@ -25,12 +27,14 @@ struct LinuxGuest {
     /// A package's kernel: "6.1", "6.1-cloud", "6.12".
     let kernel: String
     let memory: String
+    let cpus: Int
     let job: Job
     private let seed = UInt16.random(in: 1 ... .max)
 
-    init(_ kernel: String, memory: String = "256M", _ job: Job) {
+    init(_ kernel: String, memory: String = "256M", cpus: Int = 1, _ job: Job) {
         self.kernel = kernel
         self.memory = memory
+        self.cpus = cpus
         self.job = job
     }
 
@@ -50,7 +54,7 @@ struct LinuxGuest {
             [
                 "boot", "--machine", machine.name, "--kernel", Self.image(kernel).path,
                 "--initrd", initialDisk.get().path, "--cmdline", commandLine, "--memory", memory,
-                "--timeout", "\(patience)",
+                "--cpus", "\(cpus)", "--timeout", "\(patience)",
             ] + options)
     }
 
@@ -64,6 +68,7 @@ struct LinuxGuest {
         switch job {
         case .programs(let steps, let forks, let seconds):
             "job=programs steps=\(steps) forks=\(forks) seconds=\(seconds)"
+        case .parallel(let steps, let forks): "job=parallel steps=\(steps) forks=\(forks)"
         case .stress(let stressors, let seconds):
             "job=stress stressors=\(stressors.joined(separator: ",")) seconds=\(seconds)"
         case .soak(let stressors, let seconds):
@@ -81,7 +86,7 @@ struct LinuxGuest {
         case .stress, .soak: InitialDisk.stress
         case .disks, .append: Result { try InitialDisk.disks(kernel) }
         case .shares: Result { try InitialDisk.shares(kernel) }
-        case .programs, .other: InitialDisk.programs
+        case .programs, .parallel, .other: InitialDisk.programs
         }
     }
 
@@ -89,6 +94,7 @@ struct LinuxGuest {
     private var patience: Int {
         switch job {
         case .programs(let steps, let forks, let seconds): 200 + steps / 8 + forks / 8 + 10 * seconds
+        case .parallel(let steps, let forks): 200 + cpus * (steps + forks) / 8
         case .stress(let stressors, let seconds): 200 + 3 * stressors.count * seconds
         case .soak(_, let seconds): 200 + 3 * seconds
         case .disks(_, let steps, _): 300 + steps / 8
@@ -101,6 +107,7 @@ struct LinuxGuest {
     private var expectedReports: [String] {
         switch job {
         case .programs: ["memory: 0", "forks: 0", "vector: 0", "tasks: 0", "end"]
+        case .parallel: ["processors: \(cpus)", "parallel: 0", "processors: \(cpus)", "end"]
         case .stress(let stressors, _): stressors.map { "stress \($0): 0" } + ["end"]
         case .soak(let stressors, _): ["stress \(stressors.joined(separator: " ")): 0", "end"]
         case .disks(_, _, false): ["disk: 0", "mkfs.ext4: 0", "files: 0", "end"]
@@ -133,7 +140,7 @@ struct LinuxGuest {
         return isRight
             ? nil
             : """
-            \(kernel), \(memory), \(commandLine): status \(result.status), \
+            \(kernel), \(memory), \(cpus) CPUs, \(commandLine): status \(result.status), \
             log: \(complaints)\n\(result.output)\(result.errors)
             """
     }
@@ -153,7 +160,8 @@ enum GuestLog {
         "Grant table initialized", "mce: Unable to init MCE device", "the _CPC object is not present",
         "Cannot find an available gap in the 32-bit address range",
         "PCI devices with unassigned 32-bit BARs may not work", "hrtimer: interrupt took",
-        "clocksource: Long readout interval", "hogged CPU for >",
+        "clocksource: Long readout interval", "hogged CPU for >", "APIC id mismatch. Firmware: ffff",
+        "spinlock event irq",
     ]
 
     static func complaints(in lines: [String]) -> [String] {

@@ -27,10 +27,21 @@ struct LinuxTests {
         try expectNothingLeft(on: machine)
     }
 
+    @Test("Guests work on 2 and on 4 CPUs at once, while CPUs go and come")
+    func processors() throws {
+        let machine = try TestMachine(Self.release("6.1"))
+        for (kernel, cpus) in [("6.12", 2), ("6.1", 4)] {
+            let guest = LinuxGuest(kernel, cpus: cpus, .parallel(steps: Scale.steps / 2, forks: 100))
+            try expectToWork([guest], on: machine)
+        }
+        try expectNothingLeft(on: machine)
+    }
+
     @Test("A guest's shadow tables hold what they must, checked all along by the debug core")
     func invariants() throws {
         let machine = try TestMachine(MachineKind(testDescription: "Linux 6.1, debug core"))
-        let guest = LinuxGuest("6.1-cloud", memory: "128M", .programs(steps: 300, forks: 100, seconds: 1))
+        let guest = LinuxGuest(
+            "6.1-cloud", memory: "128M", cpus: 2, .programs(steps: 300, forks: 100, seconds: 1))
         if let wrong = guest.judge(try guest.boot(on: machine, options: ["--debug"])) {
             Issue.record("\(wrong)")
         }

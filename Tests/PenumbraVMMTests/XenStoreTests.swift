@@ -14,7 +14,8 @@ struct StoreClient {
 
     static func domain() throws -> XenStore {
         XenStoreDomain(
-            name: "test", identifier: "1-2", memory: try MemorySize("256M"), consoleFrame: 7, storeFrame: 6
+            name: "test", identifier: "1-2", memory: try MemorySize("256M"), cpus: 2, consoleFrame: 7,
+            storeFrame: 6
         ).store()
     }
 
@@ -90,13 +91,14 @@ struct StoreClient {
         var client = try client()
         for (path, value) in [
             ("name", "test"), ("domid", "1"), ("vm", "/vm/1-2"), ("/vm/1-2/name", "test"),
-            ("memory/target", "262144"), ("cpu/0/availability", "online"), ("console/port", "2"),
+            ("memory/target", "262144"), ("cpu/0/availability", "online"), ("cpu/1/availability", "online"),
+            ("console/port", "2"),
             ("console/ring-ref", "7"), ("store/ring-ref", "6"), ("control/shutdown", ""),
             ("/local/domain/1/name", "test"),
         ] {
             #expect(try client.read(path) == value, "\(path)")
         }
-        #expect(try client.ask(.directory, "cpu").answer == "0")
+        #expect(try client.ask(.directory, "cpu").answer == "0 1")
         #expect(try client.ask(.directory, "/").answer == "local vm")
         #expect(try client.ask(.directory, "control/shutdown").answer == "")
     }

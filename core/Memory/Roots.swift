@@ -36,6 +36,16 @@ extension ShadowMemory {
         }
     }
 
+    /// Whether the frame of that number could be a root now.
+    public func checkRoot(_ number: UInt64) -> MemoryStatus {
+        locked {
+            guard let frame = frame(numbered: number) else { return .refused }
+            let entry = tableEntry(of: frame)
+            guard entry.isPresent else { return .needsFrame(frame, count: 1) }
+            return canBeTable(frame, entry) ? .done : .refused
+        }
+    }
+
     /// Leaves this vCPU without a root in that mode.
     public func unloadRoot(mode: GuestMode) {
         locked {

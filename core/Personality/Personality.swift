@@ -52,10 +52,15 @@ protocol Personality {
     static func writeModelRegister(_ vcpu: VCPU, _ register: UInt32, _ value: UInt64) -> Bool
 
     /// The deadline has passed.
-    static func timerExpired(_ vcpu: VCPU)
+    /// - Returns: other vCPUs that wait for that, to be kicked: a bit each.
+    static func timerExpired(_ vcpu: VCPU) -> UInt64
 
     /// Ports bound to this vCPU were posted: make pending bits of them.
-    static func drainPosted(_ vcpu: VCPU)
+    /// - Returns: other vCPUs that wait for one of them, to be kicked: a bit each.
+    static func drainPosted(_ vcpu: VCPU) -> UInt64
+
+    /// The host has given this vCPU's CPU to others for longer than the guest knows.
+    static func noteStolenTime(_ vcpu: VCPU)
 
     /// The VMM answered the request that this vCPU waited for.
     static func answered(_ vcpu: VCPU, _ result: UInt64)

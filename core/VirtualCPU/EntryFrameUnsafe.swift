@@ -12,9 +12,6 @@ struct EntryFrame {
         frame = UnsafeMutableRawPointer(page).assumingMemoryBound(to: penumbra_frame.self)
     }
 
-    /// All registers zero.
-    func clear() { frame.pointee = penumbra_frame() }
-
     @inline(__always) var r15: UInt64 {
         get { frame.pointee.r15 }
         nonmutating set { frame.pointee.r15 = newValue }

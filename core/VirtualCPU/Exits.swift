@@ -111,7 +111,7 @@ extension VCPU {
             other(UInt64(left.trailingZeroBitCount))?.raiseAttention(PENUMBRA_ATTENTION_FLUSH)
             left &= left &- 1
         }
-        return leave(PENUMBRA_EXIT_KICK, vcpus)
+        return leave(PENUMBRA_EXIT_KICK, vcpus, UInt64(PENUMBRA_KICK_WAITS))
     }
 
     @inline(__always) var currentCR3: UInt64 {

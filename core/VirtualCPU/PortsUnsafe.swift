@@ -39,13 +39,6 @@ enum Ports {
     }
 }
 
-extension VCPU {
-    /// Claims the one start that a vCPU has in its life.
-    func claimStart() -> Bool {
-        id != 0 && ccore_compare_exchange32(UInt(bitPattern: state), 0, 1)
-    }
-}
-
 #if PENUMBRA_DEBUG
     /// Makes one shadow leaf name a page that its frame does not have: the checker must see it.
     @inline(never)

@@ -29,6 +29,25 @@ extension VCPU {
         return true
     }
 
+    /// From here on it has nothing to do.
+    func beginIdleTime() {
+        state.pointee.idleSince = Self.now
+        state.pointee.sleepsOffline = stage != .up
+    }
+
+    /// It has been woken, if it slept.
+    func endIdleTime() {
+        let since = state.pointee.idleSince
+        guard since != 0 else { return }
+        state.pointee.idleSince = 0
+        let time = Self.now &- since
+        if state.pointee.sleepsOffline {
+            state.pointee.offlineTime &+= time
+        } else {
+            state.pointee.blockedTime &+= time
+        }
+    }
+
     /// The module's timer is late for the deadline, or has fired before it was due.
     var needsArming: Bool { page.pointee.deadline < page.pointee.armed_deadline }
 }

@@ -10,8 +10,12 @@ import CPenumbra
 
 /// What the core keeps per vCPU beside the shared page; zero is the valid beginning.
 struct VCPUState {
-    /// 1 once the vCPU was started. First, because it is claimed by compare-exchange.
-    var isStarted: UInt32
+    /// A `Stage`. First, because it is moved on by compare and exchange.
+    var stage: UInt32
+    /// It is up, but was not in its guest yet.
+    var awaitsStart: Bool
+    /// What it starts with, from whoever brought it up.
+    var initial: InitialRegisters
     /// Guest-physical address of vcpu_info and where the core reaches it; 0: none yet.
     var infoAddress: UInt64
     var info: UInt
@@ -28,7 +32,18 @@ struct VCPUState {
     var localDescriptors: UInt64
     var localDescriptorCount: UInt32
     /// Ports of this vCPU's virtual interrupts, 0: none.
-    var virqPorts: InlineArray<24, UInt16>
+    var virqPorts: InlineArray<24, UInt32>
+    /// The port that it polls, or `Pollers.anyPort`; counts while it is one of the pollers.
+    var polledPort: UInt32
+    /// Where the guest wants its run state told, 0: nowhere.
+    var runStateAddress: UInt64
+    /// Guest time in ns: since when it sleeps, 0: it does not; how long it slept in all while it was
+    /// up, and while it was not; how much of the stolen time the guest knows.
+    var idleSince: UInt64
+    var blockedTime: UInt64
+    var offlineTime: UInt64
+    var stolenTime: UInt64
+    var sleepsOffline: Bool
     /// Where the last page fault was, and how often in a row nothing else came between.
     var lastFaultRIP: UInt64
     var lastFaultAddress: UInt64

@@ -51,7 +51,7 @@ private func notOffered() {
     commands(Call.physicalDevice, limit: 256, offered: 1 << 6)
     commands(Call.version, limit: 256, offered: 0x1ff)
     commands(Call.scheduler, limit: 256, offered: 0xf)
-    commands(Call.vcpu, limit: 256, offered: 1 << 3 | 1 << 5 | 0xf << 7 | 1 << 13, second: 0)
+    commands(Call.vcpu, limit: 256, offered: 0x3f | 0xf << 7 | 1 << 13, second: 0)
     commands(Call.callback, limit: 256, offered: 3)
     var command: UInt64 = 16
     while command < 256 {

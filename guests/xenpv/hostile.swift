@@ -33,7 +33,7 @@ struct Random {
 
 /// Frames and addresses of the attack. The kernel itself is out of its own reach: no entry names
 /// its frames, and no record is written to its pages, but for the scratch area.
-enum Range {
+enum Area {
     /// Used as tables of all levels, as user code and as data, often at the same time.
     static let pool: UInt64 = Arena.first
     static let poolFrames: UInt64 = 64
@@ -58,7 +58,7 @@ struct Attack {
         Arena.open()
         copyRoots()
         bindTimer()
-        check(extended(15, Range.pool) == 0, "a user root")
+        check(extended(15, Area.pool) == 0, "a user root")
     }
 
     /// Tables that the loader made are mapped at their own addresses.
@@ -66,9 +66,9 @@ struct Attack {
 
     private func copyRoots() {
         var index: UInt64 = 0
-        while index < Range.rootCount {
+        while index < Area.rootCount {
             check(
-                store(entry: entry(Domain.root, 0), frame: Range.roots + index, slot: 0) == 0, "copy a root")
+                store(entry: entry(Domain.root, 0), frame: Area.roots + index, slot: 0) == 0, "copy a root")
             index += 1
         }
     }
@@ -109,7 +109,7 @@ struct Attack {
 
     // MARK: - Numbers
 
-    private mutating func poolFrame() -> UInt64 { Range.pool + random.below(Range.poolFrames) }
+    private mutating func poolFrame() -> UInt64 { Area.pool + random.below(Area.poolFrames) }
 
     private mutating func frame() -> UInt64 {
         if random.chance(85) { return poolFrame() }
@@ -148,10 +148,10 @@ struct Attack {
 
     private mutating func address() -> UInt64 {
         switch random.below(10) {
-        case 0: return Range.hole + random.below(1 << 43)
+        case 0: return Area.hole + random.below(1 << 43)
         case 1: return 0x0000_8000_0000_0000 + random.below(1 << 46)
         case 2: return 0xffff_ffff_ffff_ffff - random.below(4096)
-        case 3: return Range.pool << 12 + random.below(Range.poolFrames << 12)
+        case 3: return Area.pool << 12 + random.below(Area.poolFrames << 12)
         case 4: return 0xffff_8000_0000_0000 + random.below(1 << 39)
         case 5: return random.next() | 1 << 47
         default: return attackAddress()
@@ -160,7 +160,7 @@ struct Attack {
 
     /// Few tables hang below the attack's slots: so the same ones are met again and again.
     private mutating func attackAddress() -> UInt64 {
-        let slot = 1 + random.below(Range.slots)
+        let slot = 1 + random.below(Area.slots)
         let path = random.below(4) << 30 | random.below(4) << 21 | random.below(8) << 12
         return slot << 39 | path | (random.chance(80) ? random.below(512) << 3 : random.below(4096))
     }
@@ -192,9 +192,9 @@ struct Attack {
     /// are nobody's.
     private mutating func place() -> UInt64 {
         switch random.below(20) {
-        case 0: return Domain.root << 12 | (1 + random.below(Range.slots)) << 3
+        case 0: return Domain.root << 12 | (1 + random.below(Area.slots)) << 3
         case 1:
-            return (Range.roots + random.below(Range.rootCount)) << 12 | (1 + random.below(Range.slots)) << 3
+            return (Area.roots + random.below(Area.rootCount)) << 12 | (1 + random.below(Area.slots)) << 3
         case 2: return (Domain.frames + random.below(8192)) << 12 | random.below(512) << 3
         case 3: return random.next() | 1 << 45
         default: return poolFrame() << 12 | (random.chance(70) ? random.below(8) : random.below(512)) << 3
@@ -229,13 +229,13 @@ struct Attack {
 
     /// None that the kernel lives at.
     private mutating func wildAddress() -> UInt64 {
-        Range.hole + random.below(1 << 43) | random.below(2) << 62
+        Area.hole + random.below(1 << 43) | random.below(2) << 62
     }
 
     private mutating func extendedOperations() {
         switch random.below(6) {
         case 0: count(extended(5, goodRoot()))
-        case 1: count(extended(15, random.chance(50) ? Range.pool : frame()))
+        case 1: count(extended(15, random.chance(50) ? Area.pool : frame()))
         case 2: count(extended(random.below(5), frame()))
         case 3: count(extended(6 + random.below(6), address(), address()))
         case 4: count(extended(13, address() & ~4095, random.below(9000)))
@@ -244,8 +244,8 @@ struct Attack {
     }
 
     private mutating func goodRoot() -> UInt64 {
-        let index = random.below(Range.rootCount + 1)
-        return index == Range.rootCount ? Domain.root : Range.roots + index
+        let index = random.below(Area.rootCount + 1)
+        return index == Area.rootCount ? Domain.root : Area.roots + index
     }
 
     // MARK: - Accesses
@@ -314,7 +314,7 @@ struct Attack {
     /// A command, mostly. A random trap table would be this kernel's own end, and registering a vcpu_info
     /// would move it away from where this kernel looks.
     private mutating func firstArgument(_ number: UInt64) -> UInt64 {
-        if number == Call.setTrapTable { return Range.hole }
+        if number == Call.setTrapTable { return Area.hole }
         let first = random.chance(60) ? random.below(20) : argument()
         return number == Call.vcpu && first == 10 ? 9 : first
     }

@@ -20,7 +20,7 @@
 #define PENUMBRA_EXIT_NOTIFY 5    /* arg0: port whose eventfd is signalled; re-enter at once */
 #define PENUMBRA_EXIT_POPULATE 6  /* arg0: first guest frame, arg1: count */
 #define PENUMBRA_EXIT_GROW 7      /* the core's pool needs another chunk */
-#define PENUMBRA_EXIT_KICK 8      /* arg0: bit mask of vCPU ids to take out of guest mode, waiting */
+#define PENUMBRA_EXIT_KICK 8      /* arg0: bit mask of vCPU ids that shall look at their attention; arg1: below */
 #define PENUMBRA_EXIT_SLICE 9     /* bounded time is up: look at the host's work and re-enter */
 #define PENUMBRA_EXIT_TIMER 10    /* the deadline moved closer than what is armed */
 #define PENUMBRA_EXIT_REQUEST 11  /* for the VMM: number and arguments in the run page */
@@ -30,6 +30,9 @@
 /* Seen by the VMM only, never made by the core: */
 #define PENUMBRA_EXIT_SIGNAL 32   /* a signal, or other work on the calling thread's way back */
 #define PENUMBRA_EXIT_DEAD 33     /* the VM was already ended; the crash fields say why */
+
+/* arg1 of a kick: until they are out of guest mode, so that their TLBs are flushed. */
+#define PENUMBRA_KICK_WAITS 1
 
 #define PENUMBRA_SHUTDOWN_POWEROFF 0
 #define PENUMBRA_SHUTDOWN_REBOOT 1
@@ -44,7 +47,7 @@
 #define PENUMBRA_CRASH_BAD_IRET 5         /* iret to a context that cannot be */
 #define PENUMBRA_CRASH_OUT_OF_POOL 6      /* not even reclaim freed a pool page */
 #define PENUMBRA_CRASH_OUT_OF_MEMORY 7    /* the host had no page to give (module) */
-#define PENUMBRA_CRASH_BAD_START 8        /* the VMM's initial registers are impossible */
+#define PENUMBRA_CRASH_BAD_START 8        /* a vCPU's initial registers are impossible */
 #define PENUMBRA_CRASH_CORE_TRAP 16       /* core bug: checked arithmetic, bounds, precondition (#UD) */
 #define PENUMBRA_CRASH_CORE_PAGE_FAULT 17 /* core bug */
 #define PENUMBRA_CRASH_CORE_GP 18         /* core bug */

@@ -26,7 +26,7 @@
 #define PENUMBRA_ATTENTION_POSTED 2 /* a bit in vm.posted is set for this vCPU */
 #define PENUMBRA_ATTENTION_TIMER 3  /* the armed deadline has passed */
 #define PENUMBRA_ATTENTION_FLUSH 4  /* another vCPU owes this one a TLB flush */
-#define PENUMBRA_ATTENTION_START 5  /* initial registers wait to be taken */
+#define PENUMBRA_ATTENTION_START 5  /* vCPU 0 shall start */
 #define PENUMBRA_ATTENTION_EVENT 6  /* the core owes a look at the guest's event mask */
 #define PENUMBRA_ATTENTION_DONE 7   /* the VMM's answer to a request waits in the run page */
 
@@ -120,6 +120,7 @@ struct penumbra_vcpu {
 	penumbra_u64 offered_xcr0;     /* bits that the guest may set in XCR0 */
 	penumbra_u64 dr7;              /* armed in the guest's world only, 0: nothing is */
 	penumbra_u64 tsc_aux;
+	penumbra_u64 stolen_time;      /* ns that this vCPU was ready to run and the host ran others */
 	struct penumbra_table_register gdtr, idtr;
 	penumbra_u64 tss_descriptor;   /* address of our TSS descriptor, slot 261 */
 	penumbra_u64 host_tss_descriptor; /* address of the copy of the host's */
@@ -132,7 +133,7 @@ struct penumbra_vcpu {
 	struct penumbra_table_register host_gdtr, host_idtr;
 	struct penumbra_tss tss __attribute__((aligned(16)));
 
-	/* Initial registers, from the VMM; the core checks them (PENUMBRA_ATTENTION_START). */
+	/* Initial registers, from the VMM or from the vCPU that starts this one; the core checks them. */
 	struct {
 		penumbra_u64 rip, rsp, rsi, rdi, root_frame, info_address;
 	} start;

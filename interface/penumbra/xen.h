@@ -48,6 +48,7 @@
 #define XENPV_SHARED_VCPU_INFO 0x000
 #define XENPV_VCPU_INFO_SIZE 64
 #define XENPV_SHARED_VCPUS 32
+#define XENPV_MAX_VCPUS 16 /* that the VMM gives to a guest */
 #define XENPV_SHARED_PENDING 0x800
 #define XENPV_SHARED_MASK 0xa00
 #define XENPV_SHARED_WALL_CLOCK 0xc00 /* u32 version, seconds, nanoseconds, high word of the seconds */

@@ -44,6 +44,7 @@ final class VirtualMachineRuntime: ContainerRuntime {
                 configuration.name.text, reason: "its kernel \(configuration.kernel) is gone")
         }
         var options = GuestOptions(memory: try MemorySize("\(configuration.memory >> 10)K"))
+        options.cpus = configuration.cpus
         options.commandLine = KernelBundle.commandLine
         var (image, changes) = (Disks.image, Disks.changes)
         image.path = try self.image(configuration.imageID)

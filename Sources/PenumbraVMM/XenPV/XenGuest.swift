@@ -3,7 +3,7 @@ import CPenumbra
 import Glibc
 import PenumbraSystem
 
-/// A Xen PV guest with one vCPU: an unmodified kernel with its xenstore and its console.
+/// A Xen PV guest: an unmodified kernel with its xenstore and its console.
 public final class XenGuest: Sendable {
     private let run: GuestRun
     private let image: XenDomainImage
@@ -24,11 +24,15 @@ public final class XenGuest: Sendable {
         do throws(VolumeShareError) { self.shares = try SharedDirectory.open(shares) } catch {
             throw .share(error)
         }
+        guard Self.cpuRange.contains(options.cpus) else {
+            throw .tooManyCPUs(options.cpus, limit: Self.cpuRange.upperBound)
+        }
         try HostMemory.check(options.memory)
         if let initrd { try Self.check(initrd: initrd, against: options.memory) }
         image = try Self.image(kernel: kernel, initrd: initrd, options)
         domain = XenStoreDomain(
             name: name.text, identifier: Self.randomIdentifier(), memory: options.memory,
+            cpus: options.cpus,
             consoleFrame: image.layout.console, storeFrame: image.layout.xenStore)
         let frames = UInt32(image.memory.frames)
         special = try XenSpecialFrames(ramFrames: frames)
@@ -37,9 +41,16 @@ public final class XenGuest: Sendable {
                 personality: PENUMBRA_PERSONALITY_XEN_PV, frames: image.memory.frames,
                 specialFrames: xenpv_special_frames(frames)))
         for region in [image.memory.region] + special.regions { try machine.addRegion(region) }
-        let cpu = try VirtualCPU(file: machine.createCPU(Self.registers(image, special)))
-        run = GuestRun(machine: machine, cpus: [cpu])
+        var cpus: [VirtualCPU] = []
+        for id in 0..<options.cpus {
+            let arguments = id == 0 ? Self.registers(image, special) : Self.unstarted(id)
+            cpus.append(try VirtualCPU(file: machine.createCPU(arguments)))
+        }
+        run = GuestRun(machine: machine, cpus: cpus)
     }
+
+    /// How many vCPUs a guest can have.
+    public static let cpuRange = 1...Int(XENPV_MAX_VCPUS)
 
     /// Refuses a RAM disk that no kernel could be beside.
     public static func check(initrd: [UInt8], against memory: MemorySize) throws(VMMError) {
@@ -80,6 +91,13 @@ public final class XenGuest: Sendable {
         arguments.rsi = image.startInfo
         arguments.root_frame = image.root
         arguments.info_address = special.sharedInfo.value
+        return arguments
+    }
+
+    /// The guest brings it up, with registers of its own.
+    private static func unstarted(_ id: Int) -> penumbra_create_vcpu {
+        var arguments = penumbra_create_vcpu()
+        arguments.id = UInt32(id)
         return arguments
     }
 

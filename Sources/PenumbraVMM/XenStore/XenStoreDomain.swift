@@ -7,6 +7,7 @@ struct XenStoreDomain: Sendable {
     /// A random one, as text.
     let identifier: String
     let memory: MemorySize
+    let cpus: Int
     let consoleFrame: UInt64
     let storeFrame: UInt64
 
@@ -19,13 +20,13 @@ struct XenStoreDomain: Sendable {
         for (path, value) in [
             ("name", name), ("domid", String(XENPV_DOMAIN)), ("vm", machine.text),
             ("memory/target", kibibytes), ("memory/static-max", kibibytes),
-            ("cpu/0/availability", "online"),
             ("console/ring-ref", String(consoleFrame)), ("console/port", String(XENPV_PORT_CONSOLE)),
             ("console/type", "penumbra"), ("store/ring-ref", String(storeFrame)),
             ("store/port", String(XENPV_PORT_XENSTORE)),
         ] {
             store.write(value, to: store.home / path)
         }
+        for cpu in 0..<cpus { store.write("online", to: store.home / "cpu/\(cpu)/availability") }
         for directory in ["attr", "control", "data", "drivers", "error", "feature"] {
             store.makeGuestDirectory(store.home / directory)
         }

@@ -44,6 +44,7 @@ struct ContainerCreation {
             throw ContainerError.refused(
                 "image '\(self.image)' names no command: give one behind the image's name")
         }
+        configuration.cpus = try options.cpuCount()
         configuration.environment = Self.merged(
             own.environment, try options.environment(lookup: environmentVariable))
         configuration.directory =
@@ -95,7 +96,9 @@ struct ContainerCreation {
     /// The options once more, with all that is this side's resolved, for the penumbra in the machine.
     func words() throws -> [String] {
         let options = options
-        var words = ["--memory=\(options.memory)", "--network=\(options.network.rawValue)"]
+        var words = [
+            "--memory=\(options.memory)", "--cpus=\(options.cpus)", "--network=\(options.network.rawValue)",
+        ]
         if options.interactive { words.append("--interactive") }
         if options.tty { words.append("--tty") }
         if options.isRemovedAtEnd { words.append("--rm") }

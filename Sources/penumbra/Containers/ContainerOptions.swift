@@ -81,7 +81,7 @@ struct ContainerOptions: ParsableArguments {
     @Option(name: [.short, .long], help: "The guest's memory.")
     var memory = "256M"
 
-    @Option(help: "Virtual CPUs: a guest has one.")
+    @Option(help: "Virtual CPUs, \(XenGuest.cpuRange.lowerBound) to \(XenGuest.cpuRange.upperBound).")
     var cpus = "1"
 
     @Option(help: "none: loopback only; user: the host's network, through passt.")
@@ -104,7 +104,7 @@ struct ContainerOptions: ParsableArguments {
     func validate() throws {
         if let name { _ = try ContainerName(name) }
         _ = try MemorySize(memory)
-        guard Double(cpus) == 1 else { throw ValidationError("--cpus: a guest has one CPU, not '\(cpus)'") }
+        _ = try cpuCount()
         if let hostname { try Self.check(hostname: hostname) }
         if let workdir, !workdir.hasPrefix("/") {
             throw ValidationError("--workdir: '\(workdir)' is no absolute path")
@@ -122,6 +122,15 @@ struct ContainerOptions: ParsableArguments {
         _ = try LogLimits(options: logOpt)
         _ = try environment { _ in nil }
         if let stopSignal { _ = try SignalName.number(stopSignal) }
+    }
+
+    /// A whole number: "2", or "2.0" as others write it.
+    func cpuCount() throws -> Int {
+        guard let count = Double(cpus).flatMap(Int.init(exactly:)), XenGuest.cpuRange.contains(count) else {
+            let limit = XenGuest.cpuRange.upperBound
+            throw ValidationError("--cpus: a guest has 1 to \(limit) whole CPUs, not '\(cpus)'")
+        }
+        return count
     }
 
     /// RFC 1123.

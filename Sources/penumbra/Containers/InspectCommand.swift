@@ -77,6 +77,7 @@ extension ContainerConfiguration {
         return .object([
             ("NetworkMode", .string(network.rawValue)), ("AutoRemove", .boolean(isRemovedAtEnd)),
             ("ReadonlyRootfs", .boolean(isReadOnly)), ("Memory", .number(memory)),
+            ("NanoCpus", .number(UInt64(cpus) * 1_000_000_000)),
             ("CapAdd", .array(capabilities.subtracting(.standard).inspection)),
             ("CapDrop", .array(Capabilities.standard.subtracting(capabilities).inspection)),
             (

@@ -199,7 +199,7 @@ enum TestPersonality: Personality {
 
     private static func setTimer(_ vcpu: VCPU, _ frame: EntryFrame) -> Continuation {
         vcpu.page.pointee.deadline = frame.rdi
-        if vcpu.takeExpiredDeadline() { timerExpired(vcpu) }
+        if vcpu.takeExpiredDeadline() { _ = timerExpired(vcpu) }
         vcpu.frame.rax = 0
         return vcpu.needsArming ? leaveAfterCall(vcpu, PENUMBRA_EXIT_TIMER) : vcpu.finishWithEvents()
     }
@@ -239,14 +239,18 @@ enum TestPersonality: Personality {
         return 0
     }
 
-    static func timerExpired(_ vcpu: VCPU) { raise(UInt64(PTEST_PORT_TIMER), on: vcpu) }
+    static func timerExpired(_ vcpu: VCPU) -> UInt64 {
+        raise(UInt64(PTEST_PORT_TIMER), on: vcpu)
+        return 0
+    }
 
-    static func drainPosted(_ vcpu: VCPU) {
+    static func drainPosted(_ vcpu: VCPU) -> UInt64 {
         var mine = Ports.takePosted(for: vcpu.id, word: 0)
         while mine != 0 {
             raise(UInt64(mine.trailingZeroBitCount), on: vcpu)
             mine &= mine &- 1
         }
+        return 0
     }
 
     // MARK: handlers
@@ -326,14 +330,16 @@ enum TestPersonality: Personality {
         guard let target = vcpu.other(frame.rdi), target.id != vcpu.id else {
             return result(Failure.noEntry, vcpu)
         }
-        guard target.claimStart() else { return result(Failure.exists, vcpu) }
+        guard target.advance(from: .blank, to: .claimed) else { return result(Failure.exists, vcpu) }
         target.page.pointee.start.rip = frame.rsi
         target.page.pointee.start.rsp = frame.rdx
         target.page.pointee.start.rdi = frame.r10
         target.page.pointee.start.rsi = 0
         target.page.pointee.start.root_frame = frame.r8
         target.page.pointee.start.info_address = frame.r9
-        target.raiseAttention(PENUMBRA_ATTENTION_START)
+        target.state.pointee.awaitsStart = true
+        target.settle(as: .up)
+        target.raiseAttention(PENUMBRA_ATTENTION_EVENT)
         vcpu.frame.rax = 0
         return leaveAfterCall(vcpu, PENUMBRA_EXIT_KICK, 1 << UInt64(target.id))
     }
@@ -369,4 +375,5 @@ enum TestPersonality: Personality {
     static func writeModelRegister(_ vcpu: VCPU, _ register: UInt32, _ value: UInt64) -> Bool { false }
     static func prepareStart(_ vcpu: VCPU) -> MemoryStatus { .done }
     static func started(_ vcpu: VCPU) {}
+    static func noteStolenTime(_ vcpu: VCPU) { vcpu.state.pointee.stolenTime = vcpu.page.pointee.stolen_time }
 }

@@ -113,33 +113,34 @@ extension XenPV {
     /// selectors above, allows more, which no kernel uses.
     static func setGDT(_ vcpu: VCPU, _ arguments: CallArguments) -> Answer {
         let count = arguments.second & 0xffff_ffff
-        guard count <= 512 else { return .value(XenError.invalid) }
         var number: UInt64 = 0
-        if count > 0 {
+        if count > 0 && count <= 512 {
             let read = vcpu.copyIn(&number, from: GuestVirtual(arguments.first))
             guard case .done = read else { return Answer(read) }
-            let loaded = loadGDT(vcpu, number, count)
-            guard case .done = loaded else { return Answer(loaded) }
         }
-        for index in count..<512 as Range<UInt64> { vcpu.setGuestDescriptor(index, 0) }
-        vcpu.state.pointee.descriptorFrame = UInt32(truncatingIfNeeded: number)
-        vcpu.state.pointee.descriptorCount = UInt32(count)
-        return .value(0)
+        return Answer(loadGDT(vcpu, number, count, by: vcpu))
     }
 
-    private static func loadGDT(_ vcpu: VCPU, _ number: UInt64, _ count: UInt64) -> MemoryStatus {
-        guard number < UInt64(vmPage.pointee.ram_frames) else { return .refused }
+    /// Makes the first entries of a frame the GDT of a vCPU, which is the caller or claimed by it.
+    static func loadGDT(
+        _ target: VCPU, _ number: UInt64, _ count: UInt64, by vcpu: VCPU
+    ) -> MemoryStatus {
+        guard count <= 512, number < UInt64(vmPage.pointee.ram_frames) else { return .refused }
         let frame = GuestFrame(UInt32(number))
         for index in 0..<count as Range<UInt64> {
             guard let entry = vcpu.memory.entry(at: GuestPhysical(frame: frame, slot: Int(index))) else {
                 return .needsFrame(frame, count: 1)
             }
-            vcpu.setGuestDescriptor(index, entry.value)
+            target.setGuestDescriptor(index, entry.value)
         }
+        for index in count..<512 as Range<UInt64> { target.setGuestDescriptor(index, 0) }
+        target.state.pointee.descriptorFrame = frame.value
+        target.state.pointee.descriptorCount = UInt32(count)
         return .done
     }
 
-    /// (machine address, descriptor): stored in the guest's table, and in the copy if it is one.
+    /// (machine address, descriptor): stored in the guest's table, and in the copies of that: a GDT
+    /// of any vCPU's, the LDT of this one.
     static func updateDescriptor(_ vcpu: VCPU, _ arguments: CallArguments) -> Answer {
         let place = GuestPhysical(arguments.first)
         guard place.frameNumber < UInt64(vmPage.pointee.ram_frames),
@@ -147,13 +148,23 @@ extension XenPV {
         else { return .value(XenError.invalid) }
         let stored = vcpu.memory.update(place, to: GuestEntry(arguments.second))
         guard case .done = stored else { return Answer(stored) }
-        let index = place.pageOffset >> 3
-        if place.frameNumber == UInt64(vcpu.state.pointee.descriptorFrame),
-            index < UInt64(vcpu.state.pointee.descriptorCount)
-        {
-            vcpu.setGuestDescriptor(index, arguments.second)
-        }
+        updateGDTs(vcpu, place, arguments.second)
         return updateLDT(vcpu, place, arguments.second)
+    }
+
+    /// What is stored meets no set_gdt of another vCPU's that could make it worse than either: both
+    /// are of the guest's own, and sanitised.
+    private static func updateGDTs(_ vcpu: VCPU, _ place: GuestPhysical, _ value: UInt64) {
+        let index = place.pageOffset >> 3
+        var id: UInt64 = 0
+        while let owner = vcpu.other(id) {
+            if place.frameNumber == UInt64(owner.state.pointee.descriptorFrame),
+                index < UInt64(owner.state.pointee.descriptorCount)
+            {
+                owner.setGuestDescriptor(index, value)
+            }
+            id += 1
+        }
     }
 
     /// SET_LDT: (address, entries).

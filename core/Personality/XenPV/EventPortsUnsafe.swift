@@ -29,9 +29,16 @@ enum EventPorts {
         return PortEntry(value: ccore_load64(address(port)))
     }
 
-    static func set(_ port: UInt64, _ entry: PortEntry) {
+    private static func set(_ port: UInt64, _ entry: PortEntry) {
         ccore_store64(address(port), entry.value)
         Ports.bind(port, to: UInt16(truncatingIfNeeded: entry.vcpu))
+    }
+
+    /// False if the port is not what the caller took it for: another vCPU was first.
+    static func replace(_ port: UInt64, _ old: PortEntry, by new: PortEntry) -> Bool {
+        guard ccore_compare_exchange64(address(port), old.value, new.value) else { return false }
+        Ports.bind(port, to: UInt16(truncatingIfNeeded: new.vcpu))
+        return true
     }
 
     /// The first closed port becomes this.
@@ -47,9 +54,52 @@ enum EventPorts {
         return nil
     }
 
-    static func release(_ port: UInt64) {
+    /// False as `replace`: of several that close a port one does.
+    static func close(_ port: UInt64, _ entry: PortEntry) -> Bool {
+        guard ccore_compare_exchange64(address(port), entry.value, 0) else { return false }
         Ports.bind(port, to: UInt16(PENUMBRA_NO_VCPU))
-        ccore_store64(address(port), 0)
+        return true
+    }
+}
+
+/// The vCPUs that sleep until a port is pending (sched_op's poll), a bit each, behind the port table.
+/// A poller adds its bit and then looks whether the port is pending; a raiser makes the port pending
+/// and then looks for pollers. Both steps are locked operations, so one of them sees the other.
+/// A bit may stay when its vCPU was woken otherwise: it is then woken once more, for nothing.
+enum Pollers {
+    /// Polls several ports, or none: any event wakes it.
+    static var anyPort: UInt32 { .max }
+
+    private static var address: UInt { Windows.state &+ 24 &* 4096 }
+
+    static func add(_ vcpu: VCPU, polling port: UInt32) {
+        vcpu.state.pointee.polledPort = port
+        _ = ccore_fetch_or64(address, 1 << UInt64(vcpu.id))
+    }
+
+    static func remove(_ vcpu: VCPU) { _ = ccore_fetch_and64(address, ~(1 << UInt64(vcpu.id))) }
+
+    /// - Returns: those of the others that are to be kicked.
+    static func wake(_ port: UInt64, by vcpu: VCPU) -> UInt64 {
+        ccore_load64(address) == 0 ? 0 : wakeEach(port, by: vcpu)
+    }
+
+    @inline(never)
+    private static func wakeEach(_ port: UInt64, by vcpu: VCPU) -> UInt64 {
+        var left = ccore_load64(address)
+        var woken: UInt64 = 0
+        while left != 0 {
+            let id = UInt64(left.trailingZeroBitCount)
+            left &= left &- 1
+            guard let poller = vcpu.other(id) else { continue }
+            let polled = poller.state.pointee.polledPort
+            guard polled == anyPort || UInt64(polled) == port, poller.id != vcpu.id,
+                ccore_fetch_and64(address, ~(1 << id)) >> id & 1 != 0
+            else { continue }
+            poller.raiseAttention(PENUMBRA_ATTENTION_EVENT)
+            woken |= 1 << id
+        }
+        return woken
     }
 }
 
@@ -64,11 +114,14 @@ enum Shared {
         return page &+ UInt(array) &+ UInt(port >> 6) &* 8
     }
 
-    /// - Returns: whether the bit was clear and the port is not masked.
+    /// - Returns: whether the bit was clear.
     static func setPending(_ port: UInt64) -> Bool {
         let bit: UInt64 = 1 << (port & 63)
-        if ccore_fetch_or64(word(XENPV_SHARED_PENDING, port), bit) & bit != 0 { return false }
-        return ccore_load64(word(XENPV_SHARED_MASK, port)) & bit == 0
+        return ccore_fetch_or64(word(XENPV_SHARED_PENDING, port), bit) & bit == 0
+    }
+
+    static func isMasked(_ port: UInt64) -> Bool {
+        ccore_load64(word(XENPV_SHARED_MASK, port)) >> (port & 63) & 1 != 0
     }
 
     static func clearPending(_ port: UInt64) {
@@ -104,6 +157,31 @@ extension VCPU {
         let selector = state.pointee.info &+ UInt(XENPV_INFO_PENDING_SELECTOR)
         let bit: UInt64 = 1 << (port >> 6)
         if ccore_fetch_or64(selector, bit) & bit == 0 { setEventsPending() }
+    }
+
+    /// The place that vcpu_info has in shared_info, until the guest chooses another.
+    func placeInfo() {
+        guard id < UInt32(XENPV_SHARED_VCPUS) else { return }
+        let frame = GuestFrame(xenpv_shared_info_frame(vmPage.pointee.ram_frames))
+        let place = GuestPhysical(frame: frame, slot: Int(id) * Int(XENPV_VCPU_INFO_SIZE) / 8)
+        guard let address = memory.coreAddress(of: place) else { return }
+        state.pointee.infoAddress = place.value
+        state.pointee.info = address
+    }
+
+    /// The words of virtual interrupts' ports lie in the state, which outlives every call.
+    private func interruptAddress(_ number: UInt64) -> UInt {
+        precondition(number < VirtualInterrupt.count)
+        return withUnsafeMutablePointer(to: &state.pointee.virqPorts) { UInt(bitPattern: $0) }
+            &+ UInt(number) &* 4
+    }
+
+    /// 0: none.
+    func interruptPort(_ number: UInt64) -> UInt32 { ccore_load32(interruptAddress(number)) }
+
+    /// False if the interrupt's port is another.
+    func setInterruptPort(_ number: UInt64, from old: UInt32, to new: UInt32) -> Bool {
+        ccore_compare_exchange32(interruptAddress(number), old, new)
     }
 
     /// Moves vcpu_info to a place of the guest's choice, in a frame that is the core's now.

@@ -12,7 +12,7 @@
 import CPenumbra
 
 enum VirtualInterrupt {
-    static var timer: Int { 0 }
+    static var timer: UInt64 { 0 }
     static var count: UInt64 { 24 }
 }
 
@@ -109,7 +109,7 @@ extension XenPV {
         let entry: PortEntry
         if isInterrupt {
             guard UInt64(request.low) < VirtualInterrupt.count else { return .value(XenError.invalid) }
-            guard owner.state.pointee.virqPorts[Int(request.low)] == 0 else { return .value(XenError.exists) }
+            guard owner.interruptPort(UInt64(request.low)) == 0 else { return .value(XenError.exists) }
             entry = PortEntry(.virtualInterrupt, vcpu: owner.id, interrupt: UInt64(request.low))
         } else if command == EventCommand.allocate {
             entry = PortEntry(.unbound, vcpu: 0)
@@ -121,19 +121,23 @@ extension XenPV {
         let offset: UInt64 = isInterrupt ? 8 : 4
         let stored = vcpu.copyOut(&number, to: GuestVirtual(record.value &+ offset), bytes: 4)
         guard case .done = stored else {
-            EventPorts.release(port)
+            _ = EventPorts.close(port, entry)
             return Answer(stored)
         }
-        if isInterrupt { owner.state.pointee.virqPorts[Int(request.low)] = UInt16(port) }
+        if isInterrupt, !owner.setInterruptPort(UInt64(request.low), from: 0, to: UInt32(port)) {
+            _ = EventPorts.close(port, entry)
+            return .value(XenError.exists)
+        }
         return .value(0)
     }
 
     private static func close(_ vcpu: VCPU, _ port: UInt64) -> UInt64 {
-        guard let entry = EventPorts.entry(port), entry.kind != .closed else { return XenError.invalid }
-        if entry.kind == .virtualInterrupt, let owner = vcpu.other(entry.vcpu) {
-            owner.state.pointee.virqPorts[Int(entry.interrupt)] = 0
+        guard let entry = EventPorts.entry(port), entry.kind != .closed, EventPorts.close(port, entry) else {
+            return XenError.invalid
         }
-        EventPorts.release(port)
+        if entry.kind == .virtualInterrupt, let owner = vcpu.other(entry.vcpu) {
+            _ = owner.setInterruptPort(entry.interrupt, from: UInt32(port), to: 0)
+        }
         Shared.clearPending(port)
         return 0
     }
@@ -141,8 +145,7 @@ extension XenPV {
     private static func move(_ vcpu: VCPU, _ port: UInt64, to target: UInt64) -> UInt64 {
         guard let entry = EventPorts.entry(port), vcpu.other(target) != nil else { return XenError.noEntry }
         guard entry.kind == .unbound || entry.kind == .interdomain else { return XenError.invalid }
-        EventPorts.set(port, entry.moved(to: target))
-        return 0
+        return EventPorts.replace(port, entry, by: entry.moved(to: target)) ? 0 : XenError.invalid
     }
 
     private static func portStatus(_ vcpu: VCPU, _ record: GuestVirtual) -> Answer {
@@ -167,7 +170,7 @@ extension XenPV {
             return .leave(value: 0, reason: PENUMBRA_EXIT_NOTIFY, argument: port)
         case .betweenCPUs:
             guard let target = vcpu.other(entry.vcpu) else { return .value(XenError.noEntry) }
-            return raised(port, on: target, by: vcpu)
+            return kick(raise(port, on: target, by: vcpu))
         }
     }
 
@@ -177,25 +180,26 @@ extension XenPV {
             let target = vcpu.other(entry.vcpu)
         else { return .value(XenError.invalid) }
         guard Shared.unmask(port) else { return .value(0) }
+        return kick(upcall(port, on: target, by: vcpu))
+    }
+
+    private static func kick(_ vcpus: UInt64) -> Answer {
+        vcpus == 0 ? .value(0) : .leave(value: 0, reason: PENUMBRA_EXIT_KICK, argument: vcpus)
+    }
+
+    /// Makes a port pending for a vCPU, and ends the sleep of those that poll it, masked or not.
+    /// - Returns: other vCPUs that have something new to look at, to be kicked: a bit each.
+    static func raise(_ port: UInt64, on target: VCPU, by vcpu: VCPU) -> UInt64 {
+        guard target.state.pointee.info != 0, Shared.setPending(port) else { return 0 }
+        let polling = Pollers.wake(port, by: vcpu)
+        return Shared.isMasked(port) ? polling : polling | upcall(port, on: target, by: vcpu)
+    }
+
+    /// One that is not up is kicked too, for nothing: it looks at its events when it is.
+    private static func upcall(_ port: UInt64, on target: VCPU, by vcpu: VCPU) -> UInt64 {
         target.select(port: port)
-        return wake(target, by: vcpu)
-    }
-
-    private static func raised(_ port: UInt64, on target: VCPU, by vcpu: VCPU) -> Answer {
-        raise(port, on: target) ? wake(target, by: vcpu) : .value(0)
-    }
-
-    private static func wake(_ target: VCPU, by vcpu: VCPU) -> Answer {
-        if target.id == vcpu.id { return .value(0) }
+        guard target.id != vcpu.id else { return 0 }
         target.raiseAttention(PENUMBRA_ATTENTION_EVENT)
-        return .leave(value: 0, reason: PENUMBRA_EXIT_KICK, argument: 1 << UInt64(target.id))
-    }
-
-    /// Makes a port pending for a vCPU that has started.
-    /// - Returns: whether that vCPU has something new to look at.
-    static func raise(_ port: UInt64, on target: VCPU) -> Bool {
-        guard target.state.pointee.info != 0, Shared.setPending(port) else { return false }
-        target.select(port: port)
-        return true
+        return 1 << UInt64(target.id)
     }
 }

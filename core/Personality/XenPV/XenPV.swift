@@ -10,7 +10,10 @@
 //   Multicall.swift      many calls in one
 //   Descriptors.swift    traps, callbacks, stacks, segments, debug registers
 //   Events.swift         event channels, two-level
-//   Scheduling.swift     sched_op, vcpu_op, timers
+//   Scheduling.swift     sched_op, timers
+//   VirtualCPUs.swift    vcpu_op
+//   Startup.swift        what a vCPU is to start with
+//   RunState.swift       how a vCPU's time went by
 //   Domain.swift         version, memory, console, grants
 //   Identification.swift what CPUID and model registers show
 //
@@ -139,29 +142,36 @@ enum XenPV: Personality {
     }
 
     static func started(_ vcpu: VCPU) {
-        guard vcpu.id == 0 else { return }
-        Shared.publishWallClock()
-        EventPorts.begin()
         // Debug registers as after a reset.
         vcpu.setDebugRegister(6, 0xffff_0ff0)
         vcpu.setDebugRegister(7, 0x400)
+        guard vcpu.id == 0 else { return }
+        Shared.publishWallClock()
+        EventPorts.begin()
+        var id: UInt64 = 1
+        while let other = vcpu.other(id) {
+            other.placeInfo()
+            id += 1
+        }
     }
 
-    static func drainPosted(_ vcpu: VCPU) {
+    static func drainPosted(_ vcpu: VCPU) -> UInt64 {
+        var others: UInt64 = 0
         var word: UInt64 = 0
         while word < UInt64(PENUMBRA_MAX_PORTS) / 64 {
             var mine = Ports.takePosted(for: vcpu.id, word: word)
             while mine != 0 {
-                _ = raise(word << 6 | UInt64(mine.trailingZeroBitCount), on: vcpu)
+                others |= raise(word << 6 | UInt64(mine.trailingZeroBitCount), on: vcpu, by: vcpu)
                 mine &= mine &- 1
             }
             word += 1
         }
+        return others
     }
 
-    static func timerExpired(_ vcpu: VCPU) {
-        let port = vcpu.state.pointee.virqPorts[VirtualInterrupt.timer]
-        if port != 0 { _ = raise(UInt64(port), on: vcpu) }
+    static func timerExpired(_ vcpu: VCPU) -> UInt64 {
+        let port = vcpu.interruptPort(VirtualInterrupt.timer)
+        return port == 0 ? 0 : raise(UInt64(port), on: vcpu, by: vcpu)
     }
 
     /// The guest's text is out: how much of it the VMM took decides nothing.

@@ -221,6 +221,55 @@ enum Handlers {
     }
 }
 
+/// A vcpu_guest_context (public/arch-x86/xen.h), in the scratch area.
+enum GuestContext {
+    static let rip: UInt64 = 0x208 + 128
+    static let traps: UInt64 = 0x2d0
+    static let localCount: UInt64 = 0x12d8
+    static let descriptors: UInt64 = 0x12e0
+    static let descriptorCount: UInt64 = 0x1360
+    static let kernelStack: UInt64 = 0x1370
+    static let root: UInt64 = 0x1378 + 24
+    static let event: UInt64 = 0x13f8
+    static let kernelGSBase: UInt64 = 0x1420
+
+    static subscript(offset: UInt64) -> UInt64 {
+        get { kit_load64(xenpv_scratch_address() + offset) }
+        set { kit_store64(xenpv_scratch_address() + offset, newValue) }
+    }
+
+    /// All zero, but for what a vCPU of that number needs to run `xenpv_secondary_main`.
+    static func prepare(_ number: UInt64) {
+        var offset: UInt64 = 0
+        while offset < 0x1430 {
+            self[offset] = 0
+            offset += 8
+        }
+        self[0x200] = 4  // VGCF_in_kernel
+        self[0x208 + 112] = number  // rdi
+        self[rip] = kit_function_address(xenpv_secondary_start)
+        self[0x208 + 152] = xenpv_secondary_stack()
+        for vector in 0..<32 as Range<UInt64> {
+            let hasError = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17
+            let entry: kit_entry = hasError ? xenpv_trap_with_error : xenpv_trap
+            self[traps + vector * 16] = vector | 0xe033 << 16
+            self[traps + vector * 16 + 8] = kit_function_address(entry)
+        }
+        self[kernelStack] = xenpv_entry_stack()
+        self[root] = Domain.root << 12
+        self[event] = kit_function_address(xenpv_ignore)
+    }
+}
+
+/// What vCPUs other than 0 run; set before one is brought up.
+nonisolated(unsafe) var secondaryMain: (@convention(c) (UInt64) -> Void)?
+
+@_cdecl("xenpv_secondary_main")
+func xenSecondaryMain(_ number: UInt64) {
+    secondaryMain?(number)
+    fail("a vCPU's work has ended")
+}
+
 /// The guest's clock, in ns: struct vcpu_time_info (public/xen.h), which is written once.
 enum Clock {
     static var now: UInt64 {

@@ -39,6 +39,12 @@ FUNCTION xenpv_start
 	call	xenpv_main
 	ud2
 
+/* Another vCPU, on the stack that its context named: rdi = its number. */
+FUNCTION xenpv_secondary_start
+	xorl	%ebp, %ebp
+	call	xenpv_secondary_main
+	ud2
+
 /* ---- entries ---- */
 
 FUNCTION xenpv_trap_with_error
@@ -50,7 +56,7 @@ FUNCTION xenpv_trap
 	popq	%rcx
 	popq	%r11
 trapped:
-	incq	xenpv_traps(%rip)
+	lock incq xenpv_traps(%rip)
 	testb	$3, 8(%rsp)
 	jnz	user_trapped
 	cmpq	$0, context_tried(%rip)
@@ -177,7 +183,7 @@ FUNCTION xenpv_try_context
 	.section .bss.xenpv, "aw", @nobits
 	.balign	4096
 	.globl	xenpv_shared_page, xenpv_scratch, xenpv_stack_top, xenpv_entry_stack_top
-	.globl	xenpv_traps, xenpv_info
+	.globl	xenpv_traps, xenpv_info, xenpv_secondary_stack_top
 /* Where shared_info is mapped. */
 xenpv_shared_page:
 	.skip	4096
@@ -189,6 +195,8 @@ xenpv_stack_top:
 	.skip	0x4000
 /* Frames of what interrupts user mode. */
 xenpv_entry_stack_top:
+	.skip	0x4000
+xenpv_secondary_stack_top:
 xenpv_traps:
 	.skip	8
 /* This vCPU's vcpu_info. */

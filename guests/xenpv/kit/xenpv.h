@@ -10,7 +10,8 @@ extern void xenpv_trap(void);
 extern void xenpv_trap_with_error(void);
 extern void xenpv_event(void);
 extern void xenpv_ignore(void);
-extern uint8_t xenpv_entry_stack_top[], xenpv_shared_page[], xenpv_scratch[];
+extern void xenpv_secondary_start(void);
+extern uint8_t xenpv_secondary_stack_top[], xenpv_entry_stack_top[], xenpv_shared_page[], xenpv_scratch[];
 /* Traps taken so far; where this vCPU's vcpu_info is. */
 extern uint64_t xenpv_traps, xenpv_info;
 
@@ -26,6 +27,10 @@ extern void xenpv_try_context(uint64_t frame);
 static inline uint64_t xenpv_entry_stack(void)
 {
 	return (uint64_t)xenpv_entry_stack_top;
+}
+static inline uint64_t xenpv_secondary_stack(void)
+{
+	return (uint64_t)xenpv_secondary_stack_top;
 }
 static inline uint64_t xenpv_shared_address(void)
 {
