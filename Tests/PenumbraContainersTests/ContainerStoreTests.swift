@@ -120,6 +120,20 @@ import Testing
         }
     }
 
+    /// What the client of a monitor sees that was killed: the connection is gone, and the lock is held still.
+    @Test func aStartWaitsForTheLockOfTheDead() throws {
+        let id = try store.createSample("web")
+        let dead = try ChildProcess(program: "/bin/true", arguments: []).spawn()
+        while RunningProcess.lives(dead) { usleep(1000) }
+        defer { waitpid(dead, nil, 0) }
+        try store.files(id).write(.running(since: .now, process: dead, boot: HostBoot.identifier))
+        try withLockHeld(of: id, for: 300_000) {
+            let starter = ContainerStarter(store: store, command: ["/bin/true"])
+            let client = try starter.start(store.container(id))
+            #expect(client != nil)
+        }
+    }
+
     @Test func aStartThatWaitedTooLongSaysSo() throws {
         let id = try store.createSample("web")
         var impatient = store

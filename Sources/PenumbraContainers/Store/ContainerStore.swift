@@ -185,12 +185,15 @@ public struct ContainerStore: Sendable {
         try remove(id, holding: lock)
     }
 
-    /// The container's lock; nil: it runs. Who holds it without running is about to let go, or to run.
+    /// The container's lock; nil: it runs. Who holds it without running is about to let go, or to run; a
+    /// monitor that was killed closes its connections before the lock.
     func lockOfStopped(_ id: ContainerID) throws -> Descriptor? {
         let deadline = monotonicSeconds() + farewellPatience
         while true {
             if let lock = try lock(id) { return lock }
-            if (try? files(id).readState().isRunning) ?? false { return nil }
+            if case .running(_, let process, _)? = try? files(id).readState(), RunningProcess.lives(process) {
+                return nil
+            }
             guard monotonicSeconds() < deadline else {
                 throw ContainerError.ending(try name(of: id), seconds: farewellPatience)
             }
