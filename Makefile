@@ -126,6 +126,7 @@ test-real: build
 bench: build
 	@tools/bench
 	@tools/bench-linux --counters-per-op --start-and-memory
+	@tools/bench-containers
 
 # ---- style ----
 
