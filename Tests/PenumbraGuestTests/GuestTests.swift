@@ -7,29 +7,43 @@ import Testing
 /// neither the host's log nor a VM beside them shows anything of it. As many machines at once as there are CPUs here.
 @Suite
 struct MicroGuestTests {
-    static let kinds = [
-        MachineKind(testDescription: "Linux 6.1, debug core"),
-        MachineKind(testDescription: "Linux 6.12, debug core", kernel: "6.12"),
-        MachineKind(
-            testDescription: "Linux 6.1 cloud, release core, pti=on, barriers", kernel: "6.1-cloud",
-            core: "release", commandLine: "pti=on \(MachineKind.barriers)"),
-        MachineKind(testDescription: "Linux 6.1, release core, 1 CPU", core: "release", cpus: 1),
-        MachineKind(
-            testDescription: "Linux 6.12, release core, bzImage: KASLR and LA57, pti=on", kernel: "6.12",
-            core: "release", boot: "bzimage", commandLine: "pti=on"),
+    /// A host, and the views that guests of the test personality have there: true for the restricted one.
+    struct Host: CustomTestStringConvertible {
+        var kind: MachineKind
+        var views: [Bool]
+
+        var testDescription: String { kind.testDescription }
+    }
+
+    /// Each view on a debug core and on a release core, with page-table isolation and without.
+    static let hosts = [
+        Host(kind: MachineKind(testDescription: "Linux 6.1, debug core"), views: [false, true]),
+        Host(kind: MachineKind(testDescription: "Linux 6.12, debug core", kernel: "6.12"), views: [false]),
+        Host(
+            kind: MachineKind(
+                testDescription: "Linux 6.1 cloud, release core, pti=on, barriers", kernel: "6.1-cloud",
+                core: "release", commandLine: "pti=on \(MachineKind.barriers)"), views: [false, true]),
+        Host(
+            kind: MachineKind(testDescription: "Linux 6.1, release core, 1 CPU", core: "release", cpus: 1),
+            views: [false]),
+        Host(
+            kind: MachineKind(
+                testDescription: "Linux 6.12, release core, bzImage: KASLR and LA57, pti=on", kernel: "6.12",
+                core: "release", boot: "bzimage", commandLine: "pti=on"), views: [true]),
     ]
 
     /// Guests that measure, or run as long as they are let.
     private static let noTests = ["bench", "spin60", "bystander"]
 
-    @Test("Micro-guests end as their heads say", arguments: kinds)
-    func guests(_ kind: MachineKind) throws {
+    @Test("Micro-guests end as their heads say", arguments: hosts)
+    func guests(_ host: Host) throws {
+        let kind = host.kind
         let machine = try TestMachine(kind)
         let bystander = try Bystander(on: machine)
         for guest in try Guest.all() where kind.isDebug || !guest.needsDebug {
             // The watchdog needs another CPU to notice a stuck one.
             if guest.name == "plant-loop" && kind.cpus == 1 || Self.noTests.contains(guest.name) { continue }
-            for restricted in guest.isXenPV ? [false] : [false, true] {
+            for restricted in guest.isXenPV ? [false] : host.views {
                 if let wrong = try guest.run(on: machine, debugCore: kind.isDebug, restricted: restricted) {
                     Issue.record("\(wrong)")
                 }

@@ -166,17 +166,24 @@ private final class ServedGuest {
         _ = try directory.claim(GuestName("a"))
     }
 
+    /// Leaves what a process does that was killed. For a moment a child that another test has forked, and that
+    /// executes its program next, listens too.
+    private func leaveSocket(at path: String) throws {
+        do { _ = try LocalSocket.listen(at: path) }
+        while (try? LocalSocket.connect(to: path)) != nil { usleep(1000) }
+    }
+
     /// What a process leaves that was killed: a socket that nobody listens to.
     @Test func whatTheDeadLeftIsNoVM() throws {
         let name = try GuestName("a")
         _ = try directory.claim(name)
         let path = temporary.path + "/vm/a"
-        do { _ = try LocalSocket.listen(at: path) }
+        try leaveSocket(at: path)
         #expect(Files.exists(path))
         #expect(try directory.names().isEmpty)
         #expect(!Files.exists(path))
         #expect(throws: RunDirectory.Problem.notRunning("a")) { try directory.connect(to: name) }
-        do { _ = try LocalSocket.listen(at: path) }
+        try leaveSocket(at: path)
         let registration = try directory.claim(name)
         #expect(try directory.names() == ["a"])
         withExtendedLifetime(registration) {}
