@@ -132,6 +132,7 @@ struct penumbra_machine {
 	u64 guest_cr4;      /* CR4 of the guest's world */
 	u64 offered_xcr0;
 	u64 host_xcr0;
+	u64 syscall_mask; /* the host kernel's own MSR_SYSCALL_MASK */
 	u32 vm_flags;       /* PENUMBRA_VM_* that every VM gets */
 	u32 features;       /* PENUMBRA_FEATURE_* */
 	u32 cpu_facts;      /* PENUMBRA_CPU_* */

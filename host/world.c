@@ -37,7 +37,7 @@ u64 penumbra_cr3_noflush __ro_after_init;
 
 /* What the C side puts aside around the switch. */
 struct host_registers {
-	u64 star, lstar, cstar, sysenter_cs, kernel_gs_base, tsc_aux, debugctl, pebs_enable;
+	u64 star, lstar, cstar, sysenter_cs, syscall_mask, kernel_gs_base, tsc_aux, debugctl, pebs_enable;
 	u32 pkru;
 	bool debug_loaded;
 };
@@ -82,6 +82,7 @@ static int check_cpu(void)
 		return -ENODEV;
 	}
 	rdmsrl(MSR_SYSCALL_MASK, mask);
+	penumbra_machine.syscall_mask = mask;
 	if ((mask & SYSCALL_MASK_NEEDED) != SYSCALL_MASK_NEEDED) {
 		penumbra_err("the host's SYSCALL mask %#llx does not clear %#lx\n", mask,
 			     SYSCALL_MASK_NEEDED);
@@ -214,6 +215,10 @@ static void leave_host(struct penumbra_vcpu_host *vcpu, struct host_registers *h
 	host->lstar = __rdmsr(MSR_LSTAR);
 	host->cstar = __rdmsr(MSR_CSTAR);
 	host->sysenter_cs = __rdmsr(MSR_IA32_SYSENTER_CS);
+	/* KVM leaves its guest's until its thread returns to user mode, and wants to find it then. */
+	host->syscall_mask = __rdmsr(MSR_SYSCALL_MASK);
+	if (host->syscall_mask != penumbra_machine.syscall_mask)
+		native_wrmsrl(MSR_SYSCALL_MASK, penumbra_machine.syscall_mask);
 	host->kernel_gs_base = __rdmsr(MSR_KERNEL_GS_BASE);
 	native_wrmsrl(MSR_STAR, STAR_VALUE);
 	native_wrmsrl(MSR_LSTAR, page->guest_cr4 & X86_CR4_SMAP ? image->syscall_entry_smap :
@@ -262,6 +267,8 @@ static void return_to_host(struct penumbra_vcpu_host *vcpu, const struct host_re
 	if (static_cpu_has(X86_FEATURE_RDTSCP))
 		native_wrmsrl(MSR_TSC_AUX, host->tsc_aux);
 	native_wrmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
+	if (host->syscall_mask != penumbra_machine.syscall_mask)
+		native_wrmsrl(MSR_SYSCALL_MASK, host->syscall_mask);
 	native_wrmsrl(MSR_IA32_SYSENTER_CS, host->sysenter_cs);
 	native_wrmsrl(MSR_CSTAR, host->cstar);
 	native_wrmsrl(MSR_LSTAR, host->lstar);
