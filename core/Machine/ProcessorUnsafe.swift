@@ -42,8 +42,8 @@ enum Processor {
         return old
     }
 
-    /// GS, by a selector that the live tables take; its base comes with it.
-    @inline(never) static func loadGS(_ selector: UInt16) { ccore_load_gs(selector) }
+    /// GS, and its base with it. False: the live tables do not take the selector, and GS is as it was.
+    static func loadGS(_ selector: UInt16) -> Bool { ccore_load_gs(selector) }
 
     /// CPUID of the processor itself.
     static func identify(_ leaf: UInt32, _ subleaf: UInt32) -> Identity {

@@ -210,13 +210,17 @@ extension VCPU {
     }
 
     /// The selector of GS in user mode, with the base that comes with it; one that could not be
-    /// loaded becomes null. Called in kernel mode, whose own GS base stays.
+    /// loaded becomes null. Called in kernel mode, whose own GS base stays. Between the look at a descriptor
+    /// and the load another vCPU may change it, so the processor has the last word.
     func loadUserGS(_ selector: UInt64) {
         let isNull = selector & ~3 == 0
         let isLoadable = isNull || liveDescriptor(selector).map { $0.isReadable } ?? false
         let kernelBase = Processor.gsBase
-        Processor.loadGS(UInt16(truncatingIfNeeded: isLoadable ? (isNull ? selector : selector | 3) : 0))
-        page.pointee.gs_base_inactive = isLoadable && !isNull ? Processor.gsBase : 0
+        let wanted = UInt16(truncatingIfNeeded: isLoadable ? (isNull ? selector : selector | 3) : 0)
+        let isLoaded = Processor.loadGS(wanted)
+        // The null selector always loads.
+        if !isLoaded { _ = Processor.loadGS(0) }
+        page.pointee.gs_base_inactive = isLoaded && isLoadable && !isNull ? Processor.gsBase : 0
         Processor.gsBase = kernelBase
     }
 

@@ -169,12 +169,14 @@ CCORE_INLINE uint64_t ccore_read_fs_base(void) { return 0; }
 CCORE_INLINE uint64_t ccore_read_gs_base(void) { return 0; }
 CCORE_INLINE void ccore_write_fs_base(uint64_t base) { (void)base; }
 CCORE_INLINE void ccore_write_gs_base(uint64_t base) { (void)base; }
-CCORE_INLINE void ccore_load_gs(uint16_t selector) { (void)selector; }
+CCORE_INLINE bool ccore_load_gs(uint16_t selector) { (void)selector; return true; }
 CCORE_INLINE uint64_t ccore_read_efer(void) { return 0xd01; }
 CCORE_INLINE uint64_t ccore_read_cr0(void) { return 0x80050033; }
 CCORE_INLINE void ccore_debug_byte(uint8_t byte) { (void)byte; }
 #else
 /* World/Assembly/entry.S: `to` or `from` is a guest address, checked by the caller. */
+/* False if the live tables do not take the selector: GS is as it was. */
+extern bool ccore_load_gs(uint16_t selector);
 extern bool ccore_guest_copy(uint64_t to, uint64_t from, uint64_t bytes, uint32_t smap);
 extern bool ccore_guest_push_fault(uint64_t to, uint64_t vcpu, uint64_t error, uint32_t smap);
 CCORE_INLINE void ccore_invlpg(uint64_t linear)
@@ -229,11 +231,6 @@ CCORE_INLINE void ccore_write_fs_base(uint64_t base)
 CCORE_INLINE void ccore_write_gs_base(uint64_t base)
 {
 	__asm__ volatile("wrgsbase %0" : : "r"(base));
-}
-/* Faults on a selector that the live tables do not take: the caller has checked it. */
-CCORE_INLINE void ccore_load_gs(uint16_t selector)
-{
-	__asm__ volatile("movl %0, %%gs" : : "r"((uint32_t)selector) : "memory");
 }
 CCORE_INLINE uint64_t ccore_read_efer(void)
 {

@@ -736,6 +736,7 @@ fixup_table:
 	.quad	load_es, load_es_end, null_es
 	.quad	load_fs, load_fs_end, null_fs
 	.quad	load_gs, load_gs_end, null_gs
+	.quad	load_user_gs, load_user_gs_end, load_user_gs_fixup
 	.quad	0, 0, 0
 
 /* ---- 5. the world switch ------------------------------------------------------- */
@@ -905,7 +906,7 @@ diversion_table:
 	.quad	world_exit_return, world_exit_rsb, PENUMBRA_BARRIER_RSB_EXIT
 diversion_table_end:
 
-/* ---- 6. guest memory by guest address, for the core's Swift ----------------------- */
+/* ---- 6. what may fault, for the core's Swift: guest memory by guest address, GS ----------------------- */
 
 /*
  * bool ccore_guest_copy(to, from, bytes, smap): one of the two is an address of the guest's,
@@ -960,6 +961,21 @@ guest_copy_fixup:
 	xorl	%eax, %eax
 	jmp	7b
 	.size	ccore_guest_copy, . - ccore_guest_copy
+
+/* bool ccore_load_gs(selector): false if the live tables do not take it; GS is as it was then. */
+	.balign 16
+	.globl	ccore_load_gs
+	.type	ccore_load_gs, @function
+ccore_load_gs:
+	movl	$1, %eax
+load_user_gs:
+	movl	%edi, %gs
+load_user_gs_end:
+	ret
+load_user_gs_fixup:
+	xorl	%eax, %eax
+	ret
+	.size	ccore_load_gs, . - ccore_load_gs
 
 /*
  * bool ccore_guest_push_fault(to, vcpu, error, smap): the frame of a page fault in guest user
