@@ -89,7 +89,7 @@ struct MemoryState {
 
     /// Grows with each full flush of any vCPU: the clock that stamps are taken from.
     var generation: UInt64
-    /// Grows with each removal from a shadow, by one; see `enterWorld` and `hasUsedSlice`.
+    /// Grows with each removal from a shadow, or change of its rights; see `enterWorld` and `hasUsedSlice`.
     var changes: UInt64
 
     /// Grows when a path through the shadows may have ended: an entry above level 1 went or

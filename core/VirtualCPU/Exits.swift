@@ -75,7 +75,10 @@ extension VCPU {
             return leave(PENUMBRA_EXIT_GROW)
         case .needsFlush:
             prepare(redo)
-            return finish()
+            let way = finish()
+            // The guest's own return lets interrupts in before it asks again; attention would not.
+            if case .attention = redo, way == .resume { return leave(PENUMBRA_EXIT_SLICE) }
+            return way
         case .outOfPool:
             return kill(PENUMBRA_CRASH_OUT_OF_POOL)
         case .done, .guestFault, .notCanonical, .refused, .tableWrite:
