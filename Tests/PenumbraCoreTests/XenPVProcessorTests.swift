@@ -186,7 +186,27 @@ extension MemoryTests {
             #expect(guest.vcpu(1).page.pointee.exit_arg.0 == UInt64(PENUMBRA_SHUTDOWN_POWEROFF))
         }
 
-        @Test("vcpu_info of a vCPU that is not up can be moved, of another that is up it cannot")
+        @Test("two vCPUs that take each other down take the VM with them")
+        func mutual() {
+            let guest = XenMachine(vcpus: 2)
+            guest.start()
+            #expect(guest.call(Hypercall.vcpu, 2, 1).exits == [PENUMBRA_EXIT_KICK])
+            #expect(
+                guest.call(Hypercall.vcpu, 2, 0, on: 1).exits == [PENUMBRA_EXIT_SHUTDOWN],
+                "it has a call left")
+        }
+
+        @Test("an NMI before the first entry is sent again, and the vCPU starts then")
+        func interruptedStart() {
+            let guest = XenMachine(vcpus: 2)
+            guest.vcpu().raiseAttention(PENUMBRA_ATTENTION_START)
+            guest.vcpu().raiseAttention(PENUMBRA_ATTENTION_NMI)
+            #expect(guest.enter(0) == .leave)
+            #expect(guest.vcpu().page.pointee.exit_reason == UInt64(PENUMBRA_EXIT_SLICE))
+            #expect(guest.vcpu().hasAttention(PENUMBRA_ATTENTION_START))
+        }
+
+        @Test("vcpu_info can be moved until its vCPU is first up, and by itself later")
         func placing() {
             let guest = XenMachine(vcpus: 2)
             guest.write([50, 128])
@@ -196,9 +216,24 @@ extension MemoryTests {
             #expect(guest.call(Hypercall.vcpu, 10, 1, XenMachine.records).result == -22, "twice")
             guest.start()
             #expect(guest.vcpu(1).state.pointee.info == Windows.ram + 50 * 4096 + 128, "it stays there")
+            #expect(guest.call(Hypercall.vcpu, 2, 1).result == 0)
+            #expect(guest.call(Hypercall.vcpu, 10, 1, XenMachine.records).result == -22, "it may run still")
+            #expect(guest.call(Hypercall.vcpu, 1, 1).result == 0)
             guest.write([51, 0])
             #expect(guest.call(Hypercall.vcpu, 10, 0, XenMachine.records, on: 1).result == -22)
             #expect(guest.call(Hypercall.vcpu, 10, 0, XenMachine.records).result == 0)
+            guest.check()
+        }
+
+        @Test("vcpu_info that is moved between the context and the start is where the vCPU starts")
+        func placingLate() {
+            let guest = XenMachine(vcpus: 2)
+            #expect(Context(guest).initialise() == 0)
+            guest.write([50, 64])
+            #expect(guest.call(Hypercall.vcpu, 10, 1, XenMachine.records).result == 0)
+            #expect(guest.call(Hypercall.vcpu, 1, 1).result == 0)
+            #expect(guest.enter(1) == .resume)
+            #expect(guest.vcpu(1).state.pointee.info == Windows.ram + 50 * 4096 + 64)
             guest.check()
         }
 
@@ -285,10 +320,31 @@ extension MemoryTests {
             let guest = XenMachine(vcpus: 2)
             let port = bind(guest, to: 1)
             let entry = try #require(EventPorts.entry(port))
-            #expect(EventPorts.close(port, entry))
-            #expect(!EventPorts.close(port, entry))
+            #expect(EventPorts.beginClosing(port, entry))
+            #expect(!EventPorts.beginClosing(port, entry))
             #expect(!EventPorts.replace(port, entry, by: entry.moved(to: 0)))
             #expect(Ports.vcpu(of: port) == UInt64(PENUMBRA_NO_VCPU))
+            #expect(bind(guest, to: 1) != port, "it is not free yet")
+            guest.write([port])
+            #expect(guest.call(Hypercall.eventChannel, 3, XenMachine.records).result == -22)
+            EventPorts.endClosing(port)
+            #expect(bind(guest, to: 1) == port)
+        }
+
+        @Test("what was posted to a port before it moved reaches the vCPU that it moved to")
+        func postedAndMoved() {
+            let guest = XenMachine(vcpus: 2)
+            guest.start()
+            guest.write([0])
+            #expect(guest.call(Hypercall.eventChannel, 6, XenMachine.records).result == 0)
+            let port = UInt64(guest.word32(4))
+            ccore_store64(
+                Windows.vm + UInt(PENUMBRA_VM_OFFSET_POSTED) + UInt(port >> 6) * 8, 1 << (port & 63))
+            guest.write([port | 1 << 32])
+            #expect(guest.call(Hypercall.eventChannel, 8, XenMachine.records).exits == [PENUMBRA_EXIT_KICK])
+            #expect(guest.vcpu().page.pointee.exit_arg.0 == 2)
+            #expect(guest.enter(1) == .resume)
+            #expect(guest.isPending(port) && guest.isUpcalled(1))
         }
 
         @Test("a flush of several vCPUs kicks those of them that are in the world, and waits")

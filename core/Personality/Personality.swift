@@ -60,7 +60,8 @@ protocol Personality {
     static func drainPosted(_ vcpu: VCPU) -> UInt64
 
     /// The host has given this vCPU's CPU to others for longer than the guest knows.
-    static func noteStolenTime(_ vcpu: VCPU)
+    /// - Returns: done, or what is needed first; it is asked again then.
+    static func noteStolenTime(_ vcpu: VCPU) -> MemoryStatus
 
     /// The VMM answered the request that this vCPU waited for.
     static func answered(_ vcpu: VCPU, _ result: UInt64)

@@ -2,14 +2,13 @@
 //
 // A vCPU's life: one word of its state, which any vCPU may move on by compare and exchange.
 //
-//      blank ──► claimed ──► ready ──► up ◄──► down
-//        ▲          │ refused            (claimed and back)
-//        └──────────┘
+//      blank ◄──► claimed ◄──► ready ──► up ◄──► down
 //
-// Whoever claims a vCPU may write to what it will run with: nobody else does, and it runs no
-// guest code. All else that others may do to a vCPU is to raise its attention. A vCPU that is
-// not up can still come into the core, since events are posted to it, but goes no further
-// (`Attention.serve`).
+// Whoever claims a vCPU may write to what it will run with: nobody else does, and it has never run
+// guest code. One that is down is not claimed: it may be on its way to where it notices, with a
+// list of calls to be done before. All else that others may do to a vCPU is to raise its attention.
+// A vCPU that is not up can still come into the core, since events are posted to it, but goes no
+// further (`Attention.serve`).
 
 import CCore
 import CPenumbra

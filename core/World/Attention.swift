@@ -9,12 +9,13 @@ import CPenumbra
 
 enum Attention<P: Personality> {
     static func serve(_ vcpu: VCPU) -> Continuation {
-        // The module's, for vCPU 0: the others are brought up by the guest.
-        if vcpu.takeAttention(PENUMBRA_ATTENTION_START) { vcpu.bringUpFirst() }
-        // NMIs and machine checks that came in ring 0 are the module's to send again.
+        // NMIs and machine checks that came in ring 0 are the module's to send again. All else waits: a
+        // vCPU that has not started has no frame to go on with.
         if vcpu.hasAttention(PENUMBRA_ATTENTION_NMI) || vcpu.hasAttention(PENUMBRA_ATTENTION_MCE) {
             return vcpu.leave(PENUMBRA_EXIT_SLICE)
         }
+        // The module's, for vCPU 0: the others are brought up by the guest.
+        if vcpu.takeAttention(PENUMBRA_ATTENTION_START) { vcpu.bringUpFirst() }
         _ = vcpu.takeAttention(PENUMBRA_ATTENTION_FLUSH)
         _ = vcpu.takeAttention(PENUMBRA_ATTENTION_EVENT)
         vcpu.endIdleTime()
@@ -32,7 +33,12 @@ enum Attention<P: Personality> {
         }
         guard vcpu.stage == .up else { return vcpu.sleep() }
         if vcpu.state.pointee.awaitsStart { return vcpu.start(P.self) }
-        if vcpu.page.pointee.stolen_time != vcpu.state.pointee.stolenTime { P.noteStolenTime(vcpu) }
+        if vcpu.page.pointee.stolen_time != vcpu.state.pointee.stolenTime {
+            let told = P.noteStolenTime(vcpu)
+            guard case .done = told else {
+                return vcpu.leave(for: told, redo: .attention(PENUMBRA_ATTENTION_EVENT))
+            }
+        }
         return vcpu.state.pointee.isHalted ? vcpu.halt() : vcpu.finishWithEvents()
     }
 

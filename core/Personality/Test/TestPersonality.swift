@@ -375,5 +375,8 @@ enum TestPersonality: Personality {
     static func writeModelRegister(_ vcpu: VCPU, _ register: UInt32, _ value: UInt64) -> Bool { false }
     static func prepareStart(_ vcpu: VCPU) -> MemoryStatus { .done }
     static func started(_ vcpu: VCPU) {}
-    static func noteStolenTime(_ vcpu: VCPU) { vcpu.state.pointee.stolenTime = vcpu.page.pointee.stolen_time }
+    static func noteStolenTime(_ vcpu: VCPU) -> MemoryStatus {
+        vcpu.state.pointee.stolenTime = vcpu.page.pointee.stolen_time
+        return .done
+    }
 }

@@ -45,7 +45,7 @@ enum EventPorts {
     static func claim(_ entry: PortEntry) -> UInt64? {
         var port = UInt64(XENPV_PORT_FIRST_FREE)
         while port < UInt64(PENUMBRA_MAX_PORTS) {
-            if ccore_compare_exchange64(address(port), 0, entry.value) {
+            if ccore_load64(address(port)) == 0, ccore_compare_exchange64(address(port), 0, entry.value) {
                 Ports.bind(port, to: UInt16(truncatingIfNeeded: entry.vcpu))
                 return port
             }
@@ -54,12 +54,17 @@ enum EventPorts {
         return nil
     }
 
-    /// False as `replace`: of several that close a port one does.
-    static func close(_ port: UInt64, _ entry: PortEntry) -> Bool {
-        guard ccore_compare_exchange64(address(port), entry.value, 0) else { return false }
+    /// False as `replace`: of several that close a port one does, which then takes away what was made for
+    /// it, before anybody can claim it.
+    static func beginClosing(_ port: UInt64, _ entry: PortEntry) -> Bool {
+        guard ccore_compare_exchange64(address(port), entry.value, PortEntry.closing.value) else {
+            return false
+        }
         Ports.bind(port, to: UInt16(PENUMBRA_NO_VCPU))
         return true
     }
+
+    static func endClosing(_ port: UInt64) { ccore_store64(address(port), PortEntry.closed.value) }
 }
 
 /// The vCPUs that sleep until a port is pending (sched_op's poll), a bit each, behind the port table.

@@ -35,6 +35,8 @@ struct PortEntry: Equatable {
     }
 
     static var closed: PortEntry { PortEntry(value: 0) }
+    /// Closed for all that is asked of it, and not free yet: no kind has this number.
+    static var closing: PortEntry { PortEntry(value: 0xff) }
     var kind: PortKind { PortKind(rawValue: UInt8(truncatingIfNeeded: value)) ?? .closed }
     var interrupt: UInt64 { value >> 8 & 0xff }
     var vcpu: UInt64 { value >> 32 }
@@ -83,7 +85,7 @@ extension XenPV {
         case EventCommand.send: return send(vcpu, UInt64(request.low))
         case EventCommand.unmask: return unmask(vcpu, UInt64(request.low))
         case EventCommand.close: return .value(close(vcpu, UInt64(request.low)))
-        case EventCommand.bindVCPU: return .value(move(vcpu, UInt64(request.low), to: UInt64(request.high)))
+        case EventCommand.bindVCPU: return move(vcpu, UInt64(request.low), to: UInt64(request.high))
         default: return open(vcpu, command, request, record)
         }
     }
@@ -121,31 +123,43 @@ extension XenPV {
         let offset: UInt64 = isInterrupt ? 8 : 4
         let stored = vcpu.copyOut(&number, to: GuestVirtual(record.value &+ offset), bytes: 4)
         guard case .done = stored else {
-            _ = EventPorts.close(port, entry)
+            abandon(port, entry)
             return Answer(stored)
         }
         if isInterrupt, !owner.setInterruptPort(UInt64(request.low), from: 0, to: UInt32(port)) {
-            _ = EventPorts.close(port, entry)
+            abandon(port, entry)
             return .value(XenError.exists)
         }
         return .value(0)
     }
 
+    /// Closes a port that nobody was told of, unless somebody who guessed it was first.
+    private static func abandon(_ port: UInt64, _ entry: PortEntry) {
+        if EventPorts.beginClosing(port, entry) { EventPorts.endClosing(port) }
+    }
+
     private static func close(_ vcpu: VCPU, _ port: UInt64) -> UInt64 {
-        guard let entry = EventPorts.entry(port), entry.kind != .closed, EventPorts.close(port, entry) else {
-            return XenError.invalid
-        }
+        guard let entry = EventPorts.entry(port), entry.kind != .closed,
+            EventPorts.beginClosing(port, entry)
+        else { return XenError.invalid }
         if entry.kind == .virtualInterrupt, let owner = vcpu.other(entry.vcpu) {
             _ = owner.setInterruptPort(entry.interrupt, from: UInt32(port), to: 0)
         }
         Shared.clearPending(port)
+        EventPorts.endClosing(port)
         return 0
     }
 
-    private static func move(_ vcpu: VCPU, _ port: UInt64, to target: UInt64) -> UInt64 {
-        guard let entry = EventPorts.entry(port), vcpu.other(target) != nil else { return XenError.noEntry }
-        guard entry.kind == .unbound || entry.kind == .interdomain else { return XenError.invalid }
-        return EventPorts.replace(port, entry, by: entry.moved(to: target)) ? 0 : XenError.invalid
+    /// What the module posted before it saw the new vCPU is left to that one: it is told to look.
+    private static func move(_ vcpu: VCPU, _ port: UInt64, to number: UInt64) -> Answer {
+        guard let entry = EventPorts.entry(port), let target = vcpu.other(number) else {
+            return .value(XenError.noEntry)
+        }
+        guard entry.kind == .unbound || entry.kind == .interdomain,
+            EventPorts.replace(port, entry, by: entry.moved(to: number))
+        else { return .value(XenError.invalid) }
+        target.raiseAttention(PENUMBRA_ATTENTION_POSTED)
+        return kick(target.id == vcpu.id ? 0 : 1 << UInt64(target.id))
     }
 
     private static func portStatus(_ vcpu: VCPU, _ record: GuestVirtual) -> Answer {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //
 // How a vCPU's time went by (public/vcpu.h, vcpu_runstate_info). The guest names an address, by
-// its own tables, where it wants to find that; it is told when the area is registered, when the
-// vCPU starts, and whenever the host has run others in its place (stolen time), which is what
-// Linux reads there. Only the vCPU itself is told, in its own tables; an area that cannot be
+// its own tables, where it wants to find that; it is told when the area is registered,
+// and whenever the host has run others in its place (stolen time), which is what Linux reads
+// there. Only the vCPU itself is told, in its own tables; an area that cannot be
 // written then is left as it is. Its state reads as running: nobody looks at a vCPU's area from
 // outside its own time.
 
@@ -58,19 +58,29 @@ extension XenPV {
     }
 
     /// A reader takes the record if its time of entry is the same before and after, and has no mark.
-    static func noteStolenTime(_ vcpu: VCPU) {
-        vcpu.state.pointee.stolenTime = vcpu.page.pointee.stolen_time
+    /// One that was interrupted by what a copy needs first is told all of it again, so no mark stays.
+    static func noteStolenTime(_ vcpu: VCPU) -> MemoryStatus {
+        let stolen = vcpu.page.pointee.stolen_time
+        switch tellRunState(of: vcpu) {
+        case .done, .refused, .guestFault, .notCanonical: break
+        case let status: return status
+        }
+        vcpu.state.pointee.stolenTime = stolen
+        return .done
+    }
+
+    private static func tellRunState(of vcpu: VCPU) -> MemoryStatus {
         let address = vcpu.state.pointee.runStateAddress
-        guard address != 0 else { return }
+        guard address != 0 else { return .done }
         var runState = RunState(of: vcpu)
         let since = GuestVirtual(address &+ RunState.sinceOffset)
         var mark = runState.since | RunState.isChanging
-        guard case .done = vcpu.copyOut(&mark, to: since, bytes: 8) else { return }
+        var status = vcpu.copyOut(&mark, to: since, bytes: 8)
+        guard case .done = status else { return status }
         mark = runState.since
         runState.since |= RunState.isChanging
-        guard case .done = vcpu.copyOut(&runState, to: GuestVirtual(address), bytes: RunState.size) else {
-            return
-        }
-        _ = vcpu.copyOut(&mark, to: since, bytes: 8)
+        status = vcpu.copyOut(&runState, to: GuestVirtual(address), bytes: RunState.size)
+        guard case .done = status else { return status }
+        return vcpu.copyOut(&mark, to: since, bytes: 8)
     }
 }

@@ -87,7 +87,9 @@ extension XenPV {
     /// The vCPU gets what it starts with, once in its life.
     static func initialise(_ target: VCPU, from record: GuestVirtual, by vcpu: VCPU) -> Answer {
         guard target.state.pointee.info != 0 else { return .value(XenError.invalid) }
-        guard target.advance(from: .blank, to: .claimed) else { return .value(XenError.exists) }
+        guard target.advance(from: .blank, to: .claimed) else {
+            return target.stage == .claimed ? .slice : .value(XenError.exists)
+        }
         let answer = Answer(read(record, for: target, by: vcpu))
         if case .value(0) = answer { target.settle(as: .ready) } else { target.settle(as: .blank) }
         return answer

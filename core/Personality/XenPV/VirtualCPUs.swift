@@ -88,13 +88,14 @@ extension XenPV {
     /// It stops where it is; with the last one that is up, the VM ends, as in Xen.
     private static func takeDown(_ target: VCPU, by vcpu: VCPU) -> Answer {
         guard target.advance(from: .up, to: .down) else { return .value(0) }
-        if target.id != vcpu.id {
-            target.raiseAttention(PENUMBRA_ATTENTION_EVENT)
-            return .leave(value: 0, reason: PENUMBRA_EXIT_KICK, argument: 1 << UInt64(target.id))
-        }
+        // Not even the caller may be: others take it down meanwhile.
         if !isAnyUp(vcpu) {
             return .leave(
                 value: 0, reason: PENUMBRA_EXIT_SHUTDOWN, argument: UInt64(PENUMBRA_SHUTDOWN_POWEROFF))
+        }
+        if target.id != vcpu.id {
+            target.raiseAttention(PENUMBRA_ATTENTION_EVENT)
+            return .leave(value: 0, reason: PENUMBRA_EXIT_KICK, argument: 1 << UInt64(target.id))
         }
         vcpu.beginIdleTime()
         return .leave(value: 0, reason: PENUMBRA_EXIT_HALT, argument: 0)
@@ -122,7 +123,8 @@ extension XenPV {
 
     // MARK: - Areas
 
-    /// (frame, offset): vcpu_info moves there, once. Of another vCPU only while it is not up.
+    /// (frame, offset): vcpu_info moves there, once. Of another vCPU only before it was ever up: one that
+    /// is down may not have left the core yet.
     private static func registerInfo(_ vcpu: VCPU, _ target: VCPU, _ record: GuestVirtual) -> Answer {
         var request = VCPURequest()
         let read = vcpu.copyIn(&request, from: record)
@@ -134,8 +136,9 @@ extension XenPV {
         let address = GuestPhysical(request.first << 12 | offset)
         if target.id == vcpu.id { return moveInfo(of: target, to: address, by: vcpu) }
         let stage = target.stage
-        guard stage != .up else { return .value(XenError.invalid) }
-        guard stage != .claimed, target.advance(from: stage, to: .claimed) else { return .slice }
+        if stage == .claimed { return .slice }
+        guard stage == .blank || stage == .ready else { return .value(XenError.invalid) }
+        guard target.advance(from: stage, to: .claimed) else { return .slice }
         let answer = moveInfo(of: target, to: address, by: vcpu)
         target.settle(as: stage)
         return answer
@@ -150,7 +153,9 @@ extension XenPV {
         guard let place = vcpu.memory.coreAddress(of: address) else { return .value(XenError.invalid) }
         target.moveInfo(to: address, at: place)
         target.state.pointee.hasMovedInfo = true
-        target.refreshFastPaths()
+        // It starts there, and looks at its fast paths itself.
+        target.page.pointee.start.info_address = address.value
+        if target.id == vcpu.id { vcpu.refreshFastPaths() }
         return .value(0)
     }
 
