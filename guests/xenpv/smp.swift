@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A second vCPU: wild contexts are refused, a second one too, and a vCPU cannot have one for itself.
-// It is taken down while it runs, goes down by itself, and goes on where it was. Both then change
-// the same table at once, by calls and by plain stores, with and without flushes: what one reads is
-// always what it mapped itself, or, where both fight, one of the two.
+// It is taken down while it runs, goes down by itself, and goes on where it was. It takes away
+// descriptors that the first one loads. Both then change the same table at once, by calls and by
+// plain stores, with and without flushes: what one reads is always what it mapped itself, or, where
+// both fight, one of the two.
 // Expect: exit 0
 // Needs: cpus=2
 import XenKit
@@ -30,7 +31,7 @@ func guestMain() {
             _ = kit_add64(counter, 1)
         }
         kit_store64(phase, 2)
-        while kit_load64(phase) == 2 { kit_pause() }
+        changeDescriptors()
         fight(number)
         kit_store64(phase, 4)
         while true { call(Call.vcpu, 2, number) }
@@ -38,6 +39,7 @@ func guestMain() {
     check(call(Call.vcpu, 1, 1) == 0, "up")
     for _ in 0..<100 as Range<Int> { downAndUp() }
     bringUpAgain()
+    loadDescriptors()
     makeTables()
     kit_store64(phase, 3)
     fight(0)
@@ -105,6 +107,37 @@ private func wait(_ nanoseconds: UInt64) {
 private func bringUpAgain() {
     kit_store64(phase, 1)
     while kit_load64(phase) != 2 { call(Call.vcpu, 1, 1) }
+}
+
+// MARK: - Descriptors
+
+private let descriptors: UInt64 = 2400
+private let descriptor: UInt64 = 13
+/// Data, 32 bits, for privilege level 3.
+private let dataDescriptor: UInt64 = 0x00cf_f300_0000_ffff
+
+/// Loads GS of user mode from a descriptor that comes and goes.
+private func loadDescriptors() {
+    kit_store64(xenpv_scratch_address(), descriptors)
+    check(call(Call.setGDT, xenpv_scratch_address(), 16) == 0, "a GDT")
+    kit_store64(phase, 5)
+    for _ in 0..<20_000 as Range<Int> {
+        check(call(Call.setSegmentBase, 3, descriptor << 3 | 3) == 0, "GS of user mode")
+    }
+    kit_store64(phase, 2)
+}
+
+private func changeDescriptors() {
+    let place = descriptors << 12 | descriptor << 3
+    while true {
+        switch kit_load64(phase) {
+        case 2: kit_pause()
+        case 5:
+            check(call(Call.updateDescriptor, place, dataDescriptor) == 0, "a descriptor that is there")
+            check(call(Call.updateDescriptor, place, 0) == 0, "and is not")
+        default: return
+        }
+    }
 }
 
 // MARK: - Tables
