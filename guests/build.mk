@@ -58,6 +58,7 @@ $(GUEST_BUILD)/%.elf: $(GUEST_BUILD)/%.o $(GUEST_KIT_OBJECTS) $(GUEST_KIT)/guest
 
 # Kernels for Xen PV: guests/xenpv/<name>.swift become $(BUILD)/guests/xenpv/<name>.elf.
 XENPV_KIT := guests/xenpv/kit
+XENPV_KIT_SWIFT := $(wildcard $(XENPV_KIT)/*.swift)
 XENPV_NAMES := $(basename $(notdir $(wildcard guests/xenpv/*.swift)))
 XENPV_HEADERS := $(GUEST_HEADERS) $(wildcard $(XENPV_KIT)/*.h) $(XENPV_KIT)/module.modulemap
 
@@ -67,11 +68,20 @@ $(GUEST_BUILD)/xenpv/start.o: $(XENPV_KIT)/start.S
 	@mkdir -p $(@D)
 	@$(CLANG) $(GUEST_CFLAGS) -c $< -o $@
 
-$(GUEST_BUILD)/xenpv/%.o: guests/xenpv/%.swift $(XENPV_KIT)/Xen.swift $(XENPV_HEADERS)
+$(GUEST_BUILD)/xenpv/%.o: guests/xenpv/%.swift $(XENPV_KIT_SWIFT) $(XENPV_HEADERS)
 	@mkdir -p $(@D)
-	@$(SWIFTC) $(GUEST_SWIFTFLAGS) -I $(XENPV_KIT) -c $< $(XENPV_KIT)/Xen.swift -o $@
+	@$(SWIFTC) $(GUEST_SWIFTFLAGS) -I $(XENPV_KIT) -c $< $(XENPV_KIT_SWIFT) -o $@
+
+$(GUEST_BUILD)/xenpv/%.asm.o: guests/xenpv/%.S $(XENPV_HEADERS)
+	@mkdir -p $(@D)
+	@$(CLANG) $(GUEST_CFLAGS) -I$(XENPV_KIT) -c $< -o $@
+
+$(foreach asm,$(wildcard guests/xenpv/*.S),$(eval \
+	$(GUEST_BUILD)/xenpv/$(basename $(notdir $(asm))).elf: \
+		$(GUEST_BUILD)/xenpv/$(basename $(notdir $(asm))).asm.o))
 
 $(GUEST_BUILD)/xenpv/%.elf: $(GUEST_BUILD)/xenpv/%.o $(GUEST_BUILD)/xenpv/start.o $(GUEST_BUILD)/kit/memory.o $(XENPV_KIT)/kernel.ld
 	@$(LLD) --gc-sections -static -z max-page-size=4096 -T $(XENPV_KIT)/kernel.ld $(filter %.o,$^) -o $@
 
-.SECONDARY: $(GUEST_BUILD)/xenpv/start.o $(XENPV_NAMES:%=$(GUEST_BUILD)/xenpv/%.o)
+.SECONDARY: $(GUEST_BUILD)/xenpv/start.o $(XENPV_NAMES:%=$(GUEST_BUILD)/xenpv/%.o) \
+	$(patsubst guests/xenpv/%.S,$(GUEST_BUILD)/xenpv/%.asm.o,$(wildcard guests/xenpv/*.S))

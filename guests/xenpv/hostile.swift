@@ -17,20 +17,6 @@ func guestMain() {
     check(attack.refused > 1000 && xenpv_traps_taken() > 1000, "attacks that hit nothing")
 }
 
-/// xorshift64 (Marsaglia 2003).
-struct Random {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return state
-    }
-    mutating func below(_ limit: UInt64) -> UInt64 { (next() >> 11) % limit }
-    mutating func chance(_ percent: UInt64) -> Bool { below(100) < percent }
-}
-
 /// Frames and addresses of the attack. The kernel itself is out of its own reach: no entry names
 /// its frames, and no record is written to its pages, but for the scratch area.
 enum Area {

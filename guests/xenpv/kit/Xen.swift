@@ -65,6 +65,20 @@ func forEach<let count: Int>(_ list: InlineArray<count, UInt64>, _ body: (UInt64
     for index in list.indices { body(list[index]) }
 }
 
+/// xorshift64 (Marsaglia 2003).
+struct Random {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+        return state
+    }
+    mutating func below(_ limit: UInt64) -> UInt64 { (next() >> 11) % limit }
+    mutating func chance(_ percent: UInt64) -> Bool { below(100) < percent }
+}
+
 // MARK: - Text and the end
 
 func put(_ text: StaticString) {
@@ -120,8 +134,9 @@ enum Domain {
     nonisolated(unsafe) static var frames: UInt64 = 0
     nonisolated(unsafe) static var root: UInt64 = 0
     nonisolated(unsafe) static var shared: UInt64 = 0
-    /// The command line, as a decimal number.
+    /// The command line, as one or two decimal numbers with a character between them; 0 if absent.
     nonisolated(unsafe) static var number: UInt64 = 0
+    nonisolated(unsafe) static var secondNumber: UInt64 = 0
     static let firstFree: UInt64 = 1024
 
     static func read(_ start: UnsafePointer<xenpv_start_info>) {
@@ -130,10 +145,19 @@ enum Domain {
         shared = start.pointee.shared_info >> 12
         check(frames >= 4096, "this guest needs 16 MiB")
         var place = UInt64(UInt(bitPattern: start)) + 0x80
+        number = readDecimal(&place)
+        guard kit_load8(place) != 0 else { return }
+        place += 1
+        secondNumber = readDecimal(&place)
+    }
+
+    private static func readDecimal(_ place: inout UInt64) -> UInt64 {
+        var value: UInt64 = 0
         while kit_load8(place) >= 48 && kit_load8(place) <= 57 {
-            number = number &* 10 &+ UInt64(kit_load8(place) - 48)
+            value = value &* 10 &+ UInt64(kit_load8(place) - 48)
             place += 1
         }
+        return value
     }
 }
 

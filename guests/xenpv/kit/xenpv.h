@@ -4,6 +4,7 @@
 #define PENUMBRA_GUEST_XENPV_H
 
 #include "../../kit/kit.h"
+#include "opcodes.h"
 #include <penumbra/xen.h>
 
 extern void xenpv_trap(void);
@@ -12,6 +13,8 @@ extern void xenpv_event(void);
 extern void xenpv_ignore(void);
 extern void xenpv_secondary_start(void);
 extern uint8_t xenpv_secondary_stack_top[], xenpv_entry_stack_top[], xenpv_shared_page[], xenpv_scratch[];
+/* The first page behind code and constants, which begin at 1 MiB. */
+extern uint8_t xenpv_text_end[];
 /* Traps taken so far; where this vCPU's vcpu_info is. */
 extern uint64_t xenpv_traps, xenpv_info;
 
@@ -39,6 +42,10 @@ static inline uint64_t xenpv_shared_address(void)
 static inline uint64_t xenpv_scratch_address(void)
 {
 	return (uint64_t)xenpv_scratch;
+}
+static inline uint64_t xenpv_text_end_address(void)
+{
+	return (uint64_t)xenpv_text_end;
 }
 static inline uint64_t xenpv_traps_taken(void)
 {
