@@ -8,8 +8,8 @@
 // Expect: exit 0
 import XenKit
 
-private let defaultSeed: UInt64 = 1
-private let defaultCount: UInt64 = 60_000
+private let defaultSeed: UInt64 = 5
+private let defaultCount: UInt64 = 200_000
 
 func guestMain() {
     let seed = Domain.number == 0 ? defaultSeed : Domain.number
