@@ -8,10 +8,8 @@ import Testing
 @Suite(.serialized)
 struct LinuxTests {
     static let kernels = ["6.1", "6.1-cloud", "6.12"]
-    /// In continuous integration each host has two of the guests, and each guest two hosts.
-    private static let pairs = [
-        "6.1": ["6.1", "6.12"], "6.1-cloud": ["6.1-cloud", "6.1"], "6.12": ["6.12", "6.1-cloud"],
-    ]
+    /// In continuous integration each host has one of the guests, and each guest one host.
+    private static let pairs = ["6.1": ["6.12"], "6.1-cloud": ["6.1"], "6.12": ["6.1-cloud"]]
     /// Two lots of 16 VMs took 170 KiB and gave 220 back: half a slab here and there.
     private static let toleranceKiB = 512
     /// What changes address spaces, or switches between them, most.
@@ -48,15 +46,18 @@ struct LinuxTests {
         try expectNothingLeft(on: machine)
     }
 
-    @Test("The smallest and the largest guest work, beside 5,000 forks and stress-ng's paging stressors")
+    @Test(
+        "The smallest and the largest guest work, beside thousands of forks and stress-ng's paging stressors")
     func load() throws {
         var kind = Self.release("6.12")
         kind.memory = "6G"
         let machine = try TestMachine(kind)
         try expectToWork(
             [
-                LinuxGuest("6.1", .stress(Self.stressors, seconds: 15)),
-                LinuxGuest("6.12", memory: "128M", .programs(steps: 2000, forks: 5000, seconds: 5)),
+                LinuxGuest("6.1", .stress(Self.stressors, seconds: Scale.isFull ? 15 : 6)),
+                LinuxGuest(
+                    "6.12", memory: "128M",
+                    .programs(steps: Scale.steps, forks: Scale.isFull ? 5000 : 2000, seconds: 5)),
                 LinuxGuest("6.1", memory: "4G", .programs(steps: 300, forks: 100, seconds: 1)),
             ], on: machine)
         try expectNothingLeft(on: machine)
@@ -219,10 +220,10 @@ struct LinuxTests {
 /// How much: what fits continuous integration, or (PENUMBRA_STRESS=1) all of it.
 enum Scale {
     static let isFull = ProcessInfo.processInfo.environment["PENUMBRA_STRESS"] == "1"
-    static let steps = isFull ? 10000 : 1000
-    static let forks = isFull ? 2000 : 300
-    static let boots = isFull ? 300 : 30
+    static let steps = isFull ? 10000 : 600
+    static let forks = isFull ? 2000 : 200
+    static let boots = isFull ? 300 : 16
     /// Of files in a share.
     static let hundreds = isFull ? 10 : 1
-    static let kills = isFull ? 100 : 10
+    static let kills = isFull ? 100 : 6
 }

@@ -9,7 +9,7 @@
 import XenKit
 
 private let defaultSeed: UInt64 = 5
-private let defaultCount: UInt64 = 200_000
+private let defaultCount: UInt64 = 250_000
 
 func guestMain() {
     let seed = Domain.number == 0 ? defaultSeed : Domain.number
