@@ -321,7 +321,8 @@
             {
                 fail(.freePagesZero, index, 512, UInt64(descriptor.pointee.live))
             }
-            let isFree = descriptor.pointee.kind == .free
+            // Of several vCPUs one may have been away when the page was freed, and be back.
+            let isFree = descriptor.pointee.kind == .free && recordsAllFlushes
             if isFree && descriptor.pointee.stamp != 0
                 && descriptor.pointee.stamp >= memory.flushedByAll()
             {

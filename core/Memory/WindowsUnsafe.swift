@@ -101,6 +101,16 @@ extension UnsafeMutablePointer where Pointee == FrameInfo {
     return UnsafeMutablePointer(bitPattern: first &+ UInt(vcpu) &* 64).unsafelyUnwrapped
 }
 
+/// Whether records of flushes say all that there was: a vCPU that leaves by the module and comes back has
+/// flushed on its way, and nobody writes that down.
+@inline(__always) var recordsAllFlushes: Bool {
+    #if hasFeature(Embedded)
+        vmPage.pointee.vcpu_count == 1
+    #else
+        true
+    #endif
+}
+
 /// Whether another vCPU is in the world at this moment, as the module marks it. Tests have no
 /// module: there a vCPU is in the world from `enterWorld` to `leaveWorld`.
 @inline(__always) func isInWorldNow(_ vcpu: UInt32) -> Bool {
